@@ -1,0 +1,67 @@
+# outtray. `make help` lists the targets.
+#
+# Three builds share these rules: the program (build/), the sanitized test build (build-asan/, `make asan`) and the
+# test build without sanitizers (build-test/); the latter two take the time from a control file (see agent/base/clock.h).
+BUILD   ?= build
+CC      ?= gcc
+VERSION := 0.1.0
+PKGS    := libcurl openssl yaml-0.1 jansson libidn2
+
+WARN   := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings -Wconversion
+HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+OPT    ?= -O2 -g
+CPPFLAGS += -D_GNU_SOURCE -DOUTTRAY_VERSION='"$(VERSION)"' -I. $(DEFS)
+CFLAGS   += -std=gnu17 $(OPT) $(WARN) $(HARDEN) $(SANITIZE) $(shell pkg-config --cflags $(PKGS)) -pthread
+LDFLAGS  += -pie -Wl,-z,relro,-z,now $(SANITIZE) -pthread
+LDLIBS   += $(shell pkg-config --libs $(PKGS))
+
+ROOMS   := spool-format config agent/base agent/http agent/auth agent/smtp agent/delivery agent/observe agent/cli
+SOURCES := $(foreach r,$(ROOMS),$(wildcard $(r)/*.c))
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+LIBRARY := $(BUILD)/libouttray.a
+UNITS   := $(patsubst tests/unit/test_%.c,$(BUILD)/unit/test_%,$(wildcard tests/unit/test_*.c))
+BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
+
+.PHONY: all help asan testbuild unit bench-tools clean
+all: $(BUILD)/outtray ## build the program
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(BUILD)/outtray: $(BUILD)/agent/main.o $(LIBRARY)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(LIBRARY): $(OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/unit/test_%: $(BUILD)/tests/unit/test_%.o $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+$(BUILD)/bench/%: tests/bench/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< -pthread
+
+asan: ## the program and its unit tests with ASan, UBSan and the settable clock, in build-asan/
+	$(MAKE) BUILD=build-asan OPT='-O1 -g -fno-omit-frame-pointer' HARDEN='-fstack-protector-strong -fPIE' DEFS=-DOUTTRAY_TEST_CLOCK \
+	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined' build-asan/outtray units
+
+testbuild: ## the program with the settable clock and no sanitizers, in build-test/
+	$(MAKE) BUILD=build-test DEFS=-DOUTTRAY_TEST_CLOCK build-test/outtray
+
+units: $(UNITS)
+
+unit: asan ## run the unit tests under the sanitizers
+	@for t in build-asan/unit/test_*; do [ -x $$t ] || continue; $$t || exit 1; done
+
+bench-tools: $(BENCHES)
+
+clean: ## remove what was built
+	rm -rf build build-asan build-test
+
+-include $(OBJECTS:.o=.d) $(BUILD)/agent/main.d $(wildcard $(BUILD)/tests/unit/*.d)
