@@ -1,0 +1,35 @@
+// A queue between threads: intrusive links, one lock, and two ways to wake the taker.
+//
+// The desks wait on a condition variable; the wire thread is woken through an eventfd on its loop. Order is
+// kept. The items belong to whoever holds them: pushing hands one over.
+#ifndef OUTTRAY_AGENT_BASE_CHANNEL_H
+#define OUTTRAY_AGENT_BASE_CHANNEL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+struct channel_item {
+    struct channel_item *next;
+};
+
+struct channel {
+    pthread_mutex_t lock;
+    pthread_cond_t filled;
+    struct channel_item *head, **tail;
+    bool closed;
+    int eventfd; // -1 where the taker waits on the condition
+};
+
+// with_eventfd: channel.eventfd becomes readable when something was pushed. 0 or negative errno.
+int channel_init(struct channel *channel, bool with_eventfd);
+void channel_release(struct channel *channel); // must be empty
+
+void channel_push(struct channel *channel, struct channel_item *item);
+// Takes everything that is there as a list in order, NULL where nothing is; clears the eventfd.
+struct channel_item *channel_take(struct channel *channel);
+// Waits for something, then takes everything; NULL when closed and empty. Not for channels with an eventfd.
+struct channel_item *channel_wait(struct channel *channel);
+// Wakes the waiter for good: channel_wait gives what is left, then NULL.
+void channel_close(struct channel *channel);
+
+#endif

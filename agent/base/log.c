@@ -1,0 +1,227 @@
+// Building and writing log lines.
+#include "log.h"
+#include "clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct log {
+    pthread_mutex_t lock; // guards fd
+    int fd;
+    _Atomic bool json;
+    _Atomic uint64_t lost;
+};
+
+static const char *const level_names[] = {"error", "warning", "notice", "info", "debug"};
+
+const char *log_level_name(enum log_level level)
+{
+    return level_names[level];
+}
+
+static int log_open_file(const char *file)
+{
+    if (!*file)
+        return fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    return open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+}
+
+int log_open(bool json, const char *file, struct log **ret_log)
+{
+    struct log *log = calloc(1, sizeof *log);
+    if (!log)
+        return -ENOMEM;
+    log->json = json;
+    log->fd = log_open_file(file);
+    if (log->fd < 0) {
+        int error = -errno;
+        free(log);
+        return error;
+    }
+    pthread_mutex_init(&log->lock, NULL);
+    *ret_log = log;
+    return 0;
+}
+
+void log_close(struct log *log)
+{
+    if (!log)
+        return;
+    close(log->fd);
+    pthread_mutex_destroy(&log->lock);
+    free(log);
+}
+
+int log_reopen(struct log *log, bool json, const char *file)
+{
+    int fd = log_open_file(file);
+    if (fd < 0)
+        return -errno;
+    pthread_mutex_lock(&log->lock);
+    int old = log->fd;
+    log->fd = fd;
+    pthread_mutex_unlock(&log->lock);
+    close(old);
+    atomic_store(&log->json, json);
+    return 0;
+}
+
+void log_lines_init(struct log_lines *lines, const struct log *log)
+{
+    buffer_init(&lines->text, LOG_LINES_MAX);
+    lines->json = atomic_load(&log->json);
+    lines->first = true;
+}
+
+void log_lines_release(struct log_lines *lines)
+{
+    buffer_release(&lines->text);
+}
+
+static void line_key(struct log_lines *lines, const char *key)
+{
+    if (lines->json)
+        buffer_format(&lines->text, "%s\"%s\":", lines->first ? "{" : ",", key);
+    else
+        buffer_format(&lines->text, "%s%s=", lines->first ? "" : " ", key);
+    lines->first = false;
+}
+
+// Length of the valid UTF-8 sequence at text, 0 where there is none. Control characters of C1 count as
+// invalid.
+static size_t utf8_length(const unsigned char *text, size_t left)
+{
+    size_t n = text[0] >= 0xf0 && text[0] <= 0xf4 ? 4 : text[0] >= 0xe0 ? 3 : text[0] >= 0xc2 ? 2 : 0;
+    if (n == 0 || text[0] > 0xf4 || n > left)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    if ((text[0] == 0xc2 && text[1] < 0xa0) || (text[0] == 0xe0 && text[1] < 0xa0) ||
+        (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f) ||
+        (text[0] == 0xed && text[1] > 0x9f))
+        return 0;
+    return n;
+}
+
+static void line_escaped(struct log_lines *lines, const char *value, size_t length)
+{
+    const unsigned char *text = (const unsigned char *)value;
+    buffer_text(&lines->text, "\"");
+    for (size_t i = 0; i < length;) {
+        unsigned char c = text[i];
+        size_t n = c < 0x80 ? 1 : utf8_length(text + i, length - i);
+        if (c == '"' || c == '\\')
+            buffer_format(&lines->text, "\\%c", c);
+        else if (c == '\n' || c == '\r' || c == '\t')
+            buffer_format(&lines->text, "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
+        else if (c < 0x20 || c == 0x7f || n == 0)
+            buffer_format(&lines->text, "\\u%04x", c);
+        else
+            buffer_append(&lines->text, value + i, n);
+        i += n ? n : 1;
+    }
+    buffer_text(&lines->text, "\"");
+}
+
+static bool value_is_plain(const char *value, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)value[i];
+        if (c <= ' ' || c == '"' || c == '=' || c == '\\' || c >= 0x7f)
+            return false;
+    }
+    return length > 0;
+}
+
+void log_line_data(struct log_lines *lines, const char *key, const char *value, size_t length)
+{
+    if (length > LOG_VALUE_MAX)
+        length = LOG_VALUE_MAX;
+    line_key(lines, key);
+    if (!lines->json && value_is_plain(value, length))
+        buffer_append(&lines->text, value, length);
+    else
+        line_escaped(lines, value, length);
+}
+
+void log_line_text(struct log_lines *lines, const char *key, const char *value)
+{
+    if (value)
+        log_line_data(lines, key, value, strlen(value));
+}
+
+void log_line_number(struct log_lines *lines, const char *key, int64_t value)
+{
+    line_key(lines, key);
+    buffer_format(&lines->text, "%lld", (long long)value);
+}
+
+void log_line_begin(struct log_lines *lines, int64_t time, const char *event)
+{
+    struct timespec when = clock_timespec(time);
+    struct tm utc;
+    char text[40];
+    gmtime_r(&when.tv_sec, &utc);
+    size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+    (void)snprintf(text + n, sizeof text - n, ".%03dZ", (int)(when.tv_nsec / CLOCK_MS));
+    lines->first = true;
+    log_line_text(lines, "time", text);
+    log_line_text(lines, "event", event);
+}
+
+void log_line_end(struct log_lines *lines)
+{
+    buffer_text(&lines->text, lines->json ? "}\n" : "\n");
+    lines->first = true;
+}
+
+void log_write(struct log *log, struct log_lines *lines)
+{
+    size_t done = 0;
+    if (buffer_error(&lines->text))
+        atomic_fetch_add(&log->lost, 1);
+    pthread_mutex_lock(&log->lock);
+    while (done < lines->text.length) {
+        ssize_t n = write(log->fd, lines->text.data + done, lines->text.length - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            atomic_fetch_add(&log->lost, 1);
+            break;
+        }
+        done += (size_t)n;
+    }
+    pthread_mutex_unlock(&log->lock);
+    buffer_clear(&lines->text);
+    lines->json = atomic_load(&log->json);
+}
+
+uint64_t log_lost(const struct log *log)
+{
+    return atomic_load(&log->lost);
+}
+
+void log_event(struct log *log, enum log_level level, const char *event, const char *msg, ...)
+{
+    struct log_lines lines;
+    log_lines_init(&lines, log);
+    log_line_begin(&lines, clock_wall(), event);
+    log_line_text(&lines, "level", log_level_name(level));
+    log_line_text(&lines, "msg", msg);
+    va_list pairs;
+    va_start(pairs, msg);
+    for (const char *key; (key = va_arg(pairs, const char *));)
+        log_line_text(&lines, key, va_arg(pairs, const char *));
+    va_end(pairs);
+    log_line_end(&lines);
+    log_write(log, &lines);
+    log_lines_release(&lines);
+}

@@ -1,0 +1,52 @@
+// The log: lines of key and value, as logfmt or JSON, to standard error or a file that can be reopened.
+//
+// A line is built in a struct log_line and written in one write(2), so lines of several threads never mix.
+// Values are quoted where needed and control bytes escaped, whatever they hold: what a server says is data.
+// Every line starts with time and event.
+#ifndef OUTTRAY_AGENT_BASE_LOG_H
+#define OUTTRAY_AGENT_BASE_LOG_H
+
+#include "buffer.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LOG_LINES_MAX (1024 * 1024) // octets of lines collected before a write
+#define LOG_VALUE_MAX 4096          // octets of one value; longer ones are cut
+
+enum log_level { LOG_ERROR_LEVEL, LOG_WARNING_LEVEL, LOG_NOTICE_LEVEL, LOG_INFO_LEVEL, LOG_DEBUG_LEVEL };
+const char *log_level_name(enum log_level level); // "error", "warning", "notice", "info", "debug"
+
+struct log;
+
+// file "" is standard error; it is opened for appending (O_NOFOLLOW, mode 0640). 0 or negative errno.
+int log_open(bool json, const char *file, struct log **ret_log);
+void log_close(struct log *log); // takes NULL
+// Opens the file again by its name (after a rotation), or another one. The old one stays in use on failure.
+int log_reopen(struct log *log, bool json, const char *file);
+
+// Lines being built; several may be collected before they are written.
+struct log_lines {
+    struct buffer text;
+    bool json;
+    bool first; // no key was written in this line
+};
+void log_lines_init(struct log_lines *lines, const struct log *log);
+void log_lines_release(struct log_lines *lines);
+// time is wall clock in nanoseconds.
+void log_line_begin(struct log_lines *lines, int64_t time, const char *event);
+void log_line_text(
+    struct log_lines *lines, const char *key, const char *value); // NULL value: the key is left out
+void log_line_data(struct log_lines *lines, const char *key, const char *value, size_t length);
+void log_line_number(struct log_lines *lines, const char *key, int64_t value);
+void log_line_end(struct log_lines *lines);
+// Writes what was collected and clears it. Thread-safe. A log that cannot be written never stops mail: the
+// lines are lost and counted; log_lost tells how many times.
+void log_write(struct log *log, struct log_lines *lines);
+uint64_t log_lost(const struct log *log);
+
+// One event with a message a person can act on: time, event, level, msg, then key and value pairs up to a
+// NULL key.
+void log_event(struct log *log, enum log_level level, const char *event, const char *msg, ...)
+    __attribute__((sentinel));
+
+#endif

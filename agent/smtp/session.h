@@ -1,0 +1,157 @@
+// One SMTP session: a connection that libcurl opens (DNS, TLS, EHLO, STARTTLS, SASL) and that we carry mail
+// on.
+//
+// libcurl connects with CURLOPT_CONNECT_ONLY on the loop's multi handle; what EHLO offered is taken from its
+// header callback; then transactions are pipelined as far as the server's extensions allow (see
+// transaction.h). A session belongs to the wire thread and never blocks. After smtp_session_open every
+// session ends in exactly one `closed` event, after which it must be freed with smtp_session_free; the mails
+// that had no final reply by then come back through `done` first.
+//
+// RFC 5321, 3207, 4954, 2920, 3030, 1870, 6152, 6531, 3461, 2034.
+#ifndef OUTTRAY_AGENT_SMTP_SESSION_H
+#define OUTTRAY_AGENT_SMTP_SESSION_H
+
+#include "agent/base/multi.h"
+#include "agent/smtp/body.h"
+#include "agent/smtp/reply.h"
+#include "config/config.h"
+#include "config/secret.h"
+#include <curl/curl.h>
+
+#define SMTP_WINDOW_MAX 256
+#define SMTP_WINDOW_BYTES_MAX                                                                                \
+    (4 * 1024 * 1024)             // octets in flight without a reply, unless a single message is larger
+#define SMTP_CAPABILITY_MAX   512 // octets kept of one EHLO line
+#define SMTP_CAPABILITIES_MAX 100 // EHLO lines looked at
+
+// Where in the dialogue something happened. smtp_stage_name: "connect", "tls", "ehlo", "auth", "mail",
+// "rcpt", "data", "final", "idle".
+enum smtp_stage {
+    SMTP_STAGE_CONNECT,
+    SMTP_STAGE_TLS,
+    SMTP_STAGE_EHLO,
+    SMTP_STAGE_AUTH,
+    SMTP_STAGE_MAIL,
+    SMTP_STAGE_RCPT,
+    SMTP_STAGE_DATA,  // the reply to DATA, or a failure while the body is written
+    SMTP_STAGE_FINAL, // the reply to the final dot or to BDAT … LAST
+    SMTP_STAGE_IDLE,  // between transactions
+};
+const char *smtp_stage_name(enum smtp_stage stage);
+
+struct smtp_capabilities {
+    bool pipelining, chunking, eight_bit, smtputf8, dsn, enhanced_codes, starttls, size;
+    uint64_t size_max; // octets; 0: no limit told (SIZE 0 or absent)
+};
+
+struct smtp_recipient {
+    const char *address; // for the wire: A-label domain, checked
+    const char *notify;  // DSN NOTIFY value or NULL
+    const char *orcpt;   // DSN ORCPT value or NULL
+};
+
+// One mail transaction. Everything is borrowed from the caller until `done`.
+struct smtp_mail {
+    const char *reverse_path; // "" for <>
+    const char *ret;          // DSN RET value or NULL
+    const char *envid;        // DSN ENVID value or NULL
+    bool eight_bit;           // BODY=8BITMIME is needed
+    bool smtputf8;            // SMTPUTF8 is needed
+    const struct smtp_recipient *recipients;
+    size_t n_recipients; // 1 … recipients_per_message
+    struct smtp_body body;
+    void *owner; // for the caller
+};
+
+enum smtp_failure { // why there is no final reply
+    SMTP_FAILURE_NONE,
+    SMTP_FAILURE_CONNECTION, // could not be made, or was lost
+    SMTP_FAILURE_TIMEOUT,
+    SMTP_FAILURE_TLS,
+    SMTP_FAILURE_PROTOCOL, // the server does not speak SMTP as it must
+    SMTP_FAILURE_LOGIN,    // AUTH refused, or no mechanism in common
+    SMTP_FAILURE_FILE,     // the message file changed or could not be read: this message's fault
+    SMTP_FAILURE_REQUIRED, // a needed extension is missing (8BITMIME, SMTPUTF8, SIZE too small): found before
+                           // MAIL
+    SMTP_FAILURE_CANCELLED, // we closed the session before this mail was begun or finished
+};
+
+// What became of one mail. Passed by pointer for the time of the callback.
+struct smtp_result {
+    const struct smtp_mail *mail;
+    enum smtp_stage stage;     // where it ended
+    enum smtp_failure failure; // NONE: `final` (or for a refusal before it, the refusing reply) decides
+    bool begun;                // MAIL was sent: the server may have seen something
+    bool may_be_accepted;      // all octets were sent, no final reply: a repeat may duplicate
+    struct smtp_reply final;   // reply to the final dot/BDAT LAST, or the reply that ended the transaction
+                               // (MAIL, DATA 4xx/5xx)
+    const struct smtp_reply *const *recipients; // by index: the reply to RCPT (NULL where none came)
+    const char *problem;                        // words for a failure; never NULL then
+    int64_t xfer_ns;                            // from MAIL to the final reply
+};
+
+// What became of the session.
+struct smtp_closing {
+    enum smtp_stage stage;
+    enum smtp_failure
+        failure; // NONE: ended by us (quit), or by the server between transactions without a fault
+    CURLcode curl;
+    long os_error;           // errno of connect(2) where known
+    struct smtp_reply reply; // the last reply that mattered (421, 454, 535, …); code 0 where none
+    char problem[512];       // words; "" where there is none
+    bool anomaly;            // the server answered out of step: use window 1 with it next time
+};
+
+struct smtp_session;
+
+struct smtp_session_events {
+    // The session is ready for (more) mail: smtp_session_room is not 0. Called after set-up and whenever room
+    // appears.
+    void (*ready)(struct smtp_session *session, void *arg);
+    void (*done)(struct smtp_session *session, const struct smtp_result *result, void *arg);
+    void (*closed)(struct smtp_session *session, const struct smtp_closing *closing, void *arg);
+};
+
+struct smtp_session_params { // borrowed until smtp_session_open returns, but for the config (reference taken)
+    const struct config *config;          // a reference is taken
+    const struct config_account *account; // of this config: encryption, port, tls, limits, timeouts
+    const char *server;                   // one of account->servers
+    const char *ehlo_name;                // config->domain
+    const char *username;                 // NULL: no AUTH
+    const struct secret *secret;          // password or access token
+    bool oauth;                           // the secret is a token: XOAUTH2
+    unsigned window;                      // 1 … SMTP_WINDOW_MAX: messages in flight
+    struct smtp_session_events events;
+    void *arg;
+};
+
+// Begins to connect. 0 and *ret_session, or negative errno (-ENOMEM, -EMFILE). No event is called from inside
+// this.
+int smtp_session_open(struct loop *loop, struct multi *multi, const struct smtp_session_params *params,
+    struct smtp_session **ret_session);
+
+// How many more mails the session takes now: 0 while connecting, closing, full, or after
+// messages_per_connection.
+unsigned smtp_session_room(const struct smtp_session *session);
+// Mails without a result yet.
+unsigned smtp_session_in_flight(const struct smtp_session *session);
+
+// Hands over a mail; room must not be 0. Its `done` comes later, never from inside this call.
+void smtp_session_send(struct smtp_session *session, const struct smtp_mail *mail);
+
+// Ends politely: what is in flight is finished, QUIT is sent, `closed` follows. Idempotent.
+void smtp_session_quit(struct smtp_session *session);
+// Ends now: `done` (CANCELLED) for what is in flight, then `closed`, both from inside this call.
+void smtp_session_abort(struct smtp_session *session);
+void smtp_session_free(struct smtp_session *session); // only after `closed`; takes NULL
+
+// Facts for the log, valid from the first `ready` on.
+const struct smtp_capabilities *smtp_session_capabilities(const struct smtp_session *session);
+const char *smtp_session_relay(const struct smtp_session *session);  // "mail.example.com:587"
+const char *smtp_session_tls(const struct smtp_session *session);    // "TLSv1.3", "" without TLS
+unsigned smtp_session_mails(const struct smtp_session *session);     // handed over so far (conn_use)
+int64_t smtp_session_connect_ns(const struct smtp_session *session); // how long set-up took
+bool smtp_session_idle_since(
+    const struct smtp_session *session, int64_t *ret_since); // false while anything is in flight
+
+#endif
