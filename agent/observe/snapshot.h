@@ -1,0 +1,82 @@
+// What the agent shows of itself: one struct filled in by the wire thread, printed as status.json and as
+// Prometheus text.
+//
+// The struct is borrowed for the time of the call. Both printers are pure; the agent writes their text with
+// observe_write, which replaces a file atomically.
+#ifndef OUTTRAY_AGENT_OBSERVE_SNAPSHOT_H
+#define OUTTRAY_AGENT_OBSERVE_SNAPSHOT_H
+
+#include "agent/base/buffer.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Upper bounds of the buckets of outtray_delivery_seconds (from submission to durable "sent"), in seconds;
+// one more for +Inf.
+#define OBSERVE_BUCKETS 12
+extern const double observe_bucket_bounds[OBSERVE_BUCKETS];
+
+enum observe_state { OBSERVE_NEW, OBSERVE_CUR, OBSERVE_DEFERRED, OBSERVE_FAILED, OBSERVE_STATES };
+extern const char *const observe_state_names[OBSERVE_STATES];
+
+#define OBSERVE_CLASSES 12
+extern const char
+    *const observe_classes[OBSERVE_CLASSES];        // the class= values of deferred lines, see outcome.h
+size_t observe_class_index(const char *class_name); // the last one for a name that is not in the list
+
+#define OBSERVE_REASONS 5 // recipient policy size malformed expired, as enum status_reason less one
+
+struct observe_count {
+    uint64_t count, bytes;
+    int64_t oldest_s; // age of the oldest by submission time; 0 where there is none
+};
+
+struct observe_tenant {
+    const char *name, *account;
+    struct observe_count states[OBSERVE_STATES];
+    uint64_t sent_total;
+    uint64_t failed[OBSERVE_REASONS];
+    uint64_t deferred[OBSERVE_CLASSES];
+    uint64_t ignored;
+};
+
+struct observe_account {
+    const char *name;
+    const char *breaker; // "closed", "open_unreachable", "open_credentials", "open_quota"
+    const char *reason, *fix;
+    int64_t probe_at; // wall ns; 0: none
+    unsigned sessions, window, in_flight;
+    uint64_t sent_total, logins_total;
+    int64_t token_expires_s;                // INT64_MIN: no token
+    uint64_t delivery[OBSERVE_BUCKETS + 1]; // not cumulative; the last is +Inf
+    double delivery_sum_s;
+};
+
+struct observe_delivered { // outtray_delivered_total: messages by tenant and account
+    const char *tenant, *account;
+    uint64_t total;
+};
+
+struct snapshot {
+    int64_t time, started; // wall ns
+    const char *agent, *config_path, *version;
+    int pid;
+    const char *spool; // "ok", "full", "broken"
+    const struct observe_tenant *tenants;
+    size_t n_tenants;
+    const struct observe_account *accounts;
+    size_t n_accounts;
+    const struct observe_delivered *delivered;
+    size_t n_delivered;
+    int landlock; // ABI version, 0: off
+    bool seccomp;
+};
+
+// Appends the text. 0 or the buffer's error.
+int observe_status_json(const struct snapshot *snapshot, struct buffer *out);
+int observe_metrics(const struct snapshot *snapshot, struct buffer *out);
+
+// Replaces dir/name by text: temporary, rename (no fsync: it is made anew every few seconds). Mode 0644.
+int observe_write(int dir, const char *name, const char *text, size_t length);
+
+#endif
