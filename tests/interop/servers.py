@@ -1,0 +1,354 @@
+"""The mail servers the agent is tried against: real ones, configured here, started on loopback in a private root.
+
+Every server has start(), stop(), log_text(), and stored(): what it has delivered so far, as (recipient, data).
+`endpoints` is what two accounts of the agent's configuration need to reach it.
+"""
+
+import json
+import pathlib
+import shutil
+import subprocess
+
+from support import debs, net
+from support.private_root import PrivateRoot, obstacle
+from support.wait import wait_until
+
+HERE = pathlib.Path(__file__).resolve().parent
+USERS = {"one@interop.example": "first secret", "two@interop.example": "second $ecret; \"quoted\""}
+NOBODY = 65534
+
+
+class Missing(Exception):
+    """This machine cannot run the server, with the reason."""
+
+
+def maildir(path, recipient_header):
+    """(recipient, data) of every message in path/new, the recipient from the header its server adds."""
+    for entry in sorted((path / "new").glob("*")):
+        data = entry.read_bytes()
+        for line in data.split(b"\n\n", 1)[0].replace(b"\r\n", b"\n").split(b"\n"):
+            name, _, value = line.partition(b":")
+            if name.lower() == recipient_header.encode():
+                yield value.strip().decode(), data
+                break
+        else:
+            raise AssertionError(f"{entry}: no {recipient_header}")
+
+
+class Packaged:
+    """A server from Debian packages."""
+
+    packages = ()
+    recipient_header = "delivered-to"
+    rsa = False
+
+    def __init__(self, directory, authority):
+        if obstacle():
+            raise Missing(obstacle())
+        try:
+            roots = [debs.unpack(package) for package in self.packages]
+        except debs.Unavailable as problem:
+            raise Missing(str(problem)) from None
+        self.starttls_port, self.tls_port = net.free_ports(2)
+        self.root = PrivateRoot(directory, roots, self.script())
+        self.shared = self.root.shared
+        self.authority = authority
+        certificate, key = authority.issue(type(self).__name__.lower(), rsa=self.rsa)
+        shutil.copy(certificate, self.shared / "server.pem")
+        shutil.copy(key, self.shared / "server.key")
+        self.mail = self.shared / "mail"
+        self.mail.mkdir()
+        shutil.chown(self.mail, NOBODY, NOBODY)
+        for name, text in self.files().items():
+            (self.shared / name).write_text(text)
+
+    def files(self):
+        """{name: text} of configuration files, to be found in /shared."""
+        raise NotImplementedError
+
+    def script(self):
+        """What makes the server run, in the private root."""
+        raise NotImplementedError
+
+    def start(self):
+        self.root.start()
+
+        def up():
+            assert self.root.running(), f"the server ended early\n{self.log_text()}"
+            return net.greets(self.starttls_port) and net.answers(self.tls_port)
+        try:
+            wait_until(up, 30, lambda: f"the server on port {self.starttls_port}\n{self.log_text()}", interval=0.1)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self):
+        self.root.stop()
+
+    def log_text(self):
+        return self.root.log_text()
+
+    def stored(self):
+        return maildir(self.mail / "all", self.recipient_header)
+
+    def count(self):
+        return sum(1 for _ in (self.mail / "all" / "new").glob("*"))
+
+    def endpoints(self):
+        """Keys of two accounts: one over STARTTLS, one over implicit TLS."""
+        tls = {"ca_file": str(self.authority.ca)}
+        users = list(USERS.items())
+        return [
+            {"auth": "basic", "server": "localhost", "port": self.starttls_port, "encryption": "starttls", "tls": tls,
+             "email": users[0][0], "password": users[0][1]},
+            {"auth": "basic", "server": "127.0.0.1", "port": self.tls_port, "encryption": "tls", "tls": tls,
+             "email": users[1][0], "password": users[1][1]},
+        ]
+
+
+class Postfix(Packaged):
+    """smtpd with CHUNKING and PIPELINING, SASL through dovecot, virtual(8) into one Maildir."""
+
+    packages = ("postfix", "dovecot-core")
+
+    def files(self):
+        return {
+            "main.cf": """
+compatibility_level = 3.6
+queue_directory = /var/spool/postfix
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+data_directory = /var/lib/postfix
+mail_owner = postfix
+setgid_group = postdrop
+maillog_file = /shared/postfix.log
+maillog_file_prefixes = /shared
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+myhostname = mx.interop.example
+mydestination =
+mynetworks =
+alias_maps =
+local_recipient_maps =
+virtual_mailbox_domains = interop.example
+virtual_mailbox_maps = static:all/
+virtual_mailbox_base = /shared/mail
+virtual_uid_maps = static:65534
+virtual_gid_maps = static:65534
+virtual_mailbox_limit = 0
+message_size_limit = 52428800
+# Bcc and the others are for the agent to remove: nothing here may hide that it did not.
+message_drop_headers = content-length, return-path
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = private/auth
+smtpd_relay_restrictions = permit_sasl_authenticated, reject
+smtpd_recipient_restrictions = check_recipient_access regexp:/shared/refused
+smtpd_tls_cert_file = /shared/server.pem
+smtpd_tls_key_file = /shared/server.key
+smtpd_tls_security_level = encrypt
+smtpd_tls_auth_only = yes
+smtpd_tls_loglevel = 1
+smtpd_peername_lookup = no
+""",
+            "master.cf": f"""
+127.0.0.1:{self.starttls_port} inet n - n - - smtpd
+127.0.0.1:{self.tls_port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+proxymap unix - - n - - proxymap
+virtual unix - n n - - virtual
+error unix - - n - - error
+retry unix - - n - - error
+anvil unix - - n - 1 anvil
+postlog unix-dgram n - n - 1 postlogd
+""",
+            "dovecot.conf": """
+base_dir = /run/dovecot
+log_path = /shared/dovecot.log
+protocols =
+ssl = no
+auth_mechanisms = plain login cram-md5
+passdb {
+  driver = passwd-file
+  args = scheme=plain username_format=%u /shared/users
+}
+userdb {
+  driver = static
+  args = uid=65534 gid=65534 home=/nonexistent
+}
+service auth {
+  unix_listener /var/spool/postfix/private/auth {
+    mode = 0660
+    user = postfix
+    group = postfix
+  }
+}
+""",
+            "refused": "/^refused\\./ 550 5.1.1 no such user here\n",
+            "users": "".join(f"{user}:{password}\n" for user, password in USERS.items()),
+        }
+
+    def script(self):
+        return """
+echo 'postfix:x:990:990::/var/spool/postfix:/usr/sbin/nologin
+dovecot:x:991:991::/nonexistent:/usr/sbin/nologin
+dovenull:x:992:992::/nonexistent:/usr/sbin/nologin' >> /etc/passwd
+echo 'postfix:x:990:
+dovecot:x:991:
+dovenull:x:992:
+postdrop:x:993:' >> /etc/group
+mkdir -p /etc/postfix /var/lib/postfix
+cp /shared/main.cf /shared/master.cf /etc/postfix/
+cp /usr/share/postfix/postfix-files /etc/postfix/ 2>/dev/null || :
+chown postfix /var/lib/postfix
+postfix -c /etc/postfix set-permissions >/dev/null 2>&1 || :
+postfix check
+dovecot -F -c /shared/dovecot.conf &
+while [ ! -S /var/spool/postfix/private/auth ]; do sleep 0.05; done
+/usr/lib/postfix/sbin/master -c /etc/postfix -d
+"""
+
+
+class Exim(Packaged):
+    """CHUNKING and PIPELINING through GnuTLS; recipients called refused.* get 550 in the middle of the pipeline."""
+
+    packages = ("exim4-daemon-light",)
+    recipient_header = "envelope-to"
+
+    def files(self):
+        return {
+            "exim4.conf": f"""
+primary_hostname = mx.interop.example
+local_interfaces = 127.0.0.1
+daemon_smtp_ports = {self.starttls_port} : {self.tls_port}
+tls_on_connect_ports = {self.tls_port}
+tls_advertise_hosts = *
+tls_certificate = /shared/server.pem
+tls_privatekey = /shared/server.key
+chunking_advertise_hosts = *
+pipelining_advertise_hosts = *
+accept_8bitmime = true
+smtputf8_advertise_hosts = *
+log_file_path = /shared/exim-%s.log
+message_size_limit = 50M
+host_lookup =
+rfc1413_query_timeout = 0s
+queue_run_max = 2
+smtp_accept_queue_per_connection = 0
+smtp_accept_max = 50
+smtp_accept_max_per_connection = 100000
+auth_advertise_hosts = ${{if eq{{$tls_in_cipher}}{{}}{{}}{{*}}}}
+acl_smtp_rcpt = rcpt
+acl_smtp_data = accept
+never_users =
+keep_environment =
+exim_user = Debian-exim
+exim_group = Debian-exim
+
+begin acl
+rcpt:
+  deny !authenticated = *
+       message = authentication required
+  deny local_parts = ^refused\\N\\.\\N
+       message = no such user here
+  accept
+
+begin routers
+all:
+  driver = accept
+  transport = all
+
+begin transports
+all:
+  driver = appendfile
+  maildir_format
+  directory = /shared/mail/all
+  create_directory
+  user = nobody
+  group = nogroup
+  envelope_to_add
+  return_path_add
+
+begin retry
+* * F,1h,1m
+
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_prompts = :
+  server_condition = ${{if eq{{$auth3}}{{${{lookup{{$auth2}}lsearch{{/shared/users}}}}}}}}
+  server_set_id = $auth2
+""",
+            "users": "".join(f'"{user}": {password}\n' for user, password in USERS.items()),
+        }
+
+    def script(self):
+        return """
+echo 'Debian-exim:x:990:990::/var/spool/exim4:/usr/sbin/nologin' >> /etc/passwd
+echo 'Debian-exim:x:990:' >> /etc/group
+mkdir -p /etc/exim4 /var/spool/exim4 /var/log/exim4
+cp /shared/exim4.conf /etc/exim4/exim4.conf
+chmod 644 /etc/exim4/exim4.conf /shared/server.pem /shared/users
+chown Debian-exim /shared/server.key /var/spool/exim4 /var/log/exim4
+chmod 777 /shared
+chmod u+s /usr/sbin/exim4
+/usr/sbin/exim4 -bdf -q10s
+"""
+
+
+class OpenSMTPD(Packaged):
+    """No PIPELINING, no CHUNKING: one command at a time; mail.maildir into one Maildir."""
+
+    packages = ("opensmtpd",)
+    rsa = True  # its privilege-separated key engine does not get along with OpenSSL 3's elliptic curves
+
+    def files(self):
+        return {
+            "smtpd.conf": f"""
+pki server cert "/etc/mail/server.pem"
+pki server key "/etc/mail/server.key"
+table users file:/etc/mail/users
+table anyone {{ "@" = "sink" }}
+queue ttl 1h
+smtp max-message-size 50M
+listen on 127.0.0.1 port {self.starttls_port} tls-require pki server auth <users> hostname mx.interop.example
+listen on 127.0.0.1 port {self.tls_port} smtps pki server auth <users> hostname mx.interop.example
+action "all" maildir "/shared/mail/all" virtual <anyone>
+match auth from any for rcpt-to regex "^refused\\." reject
+match auth from any for any action "all"
+""",
+        }
+
+    def script(self):
+        users = "\n".join(f"{user}\t{_crypt(password)}" for user, password in USERS.items())
+        return f"""
+echo 'opensmtpd:x:990:990::/var/lib/opensmtpd/empty:/usr/sbin/nologin
+opensmtpq:x:991:991::/var/lib/opensmtpd/empty:/usr/sbin/nologin
+sink:x:{NOBODY}:{NOBODY}::/shared/mail:/bin/sh' >> /etc/passwd
+echo 'opensmtpd:x:990:
+opensmtpq:x:991:
+sink:x:{NOBODY}:' >> /etc/group
+mkdir -p /etc/mail /var/spool/smtpd /var/lib/opensmtpd/empty
+cp /shared/smtpd.conf /shared/server.pem /shared/server.key /etc/mail/
+cat > /etc/mail/users <<'END'
+{users}
+END
+echo mx.interop.example > /etc/mailname
+chmod 600 /etc/mail/server.key
+chmod 711 /var/spool/smtpd
+/usr/sbin/smtpd -d -f /etc/mail/smtpd.conf
+"""
+
+
+def _crypt(password):
+    return subprocess.run(["openssl", "passwd", "-6", "-stdin"], input=password, check=True, capture_output=True,
+                          text=True).stdout.strip()

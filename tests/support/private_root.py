@@ -1,0 +1,71 @@
+"""A private copy of this machine in which a mail server can be root, have users of its own and write where it likes.
+
+Namespaces of mounts and of process ids, an overlay over "/", and the unpacked packages in it: nothing of it is seen
+outside, and when the one process that holds it is killed, every process inside ends and every mount is gone. The
+network is the machine's own, so the server is reached on the loopback interface.
+"""
+
+import functools
+import os
+import pathlib
+import shutil
+import subprocess
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+@functools.lru_cache
+def obstacle():
+    """Why private roots cannot be had here, or ""."""
+    if os.geteuid() != 0:
+        return "needs root for a private mount namespace"
+    for tool in ("unshare", "setpriv", "chroot"):
+        if shutil.which(tool) is None:
+            return f"{tool} is missing"
+    probe = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "sh", "-c",
+         "d=$(mktemp -d) && mount -t tmpfs probe $d && mkdir $d/u $d/w $d/r && "
+         "mount -t overlay -o lowerdir=/,upperdir=$d/u,workdir=$d/w overlay $d/r; s=$?; "
+         "umount $d/r; umount $d; rmdir $d; exit $s"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    if probe.returncode != 0:
+        return f"no private mount namespace with an overlay: {probe.stderr.strip()[-200:]}"
+    return ""
+
+
+class PrivateRoot:
+    """Runs a shell script inside, as process 1 of its namespace. The real directory `shared` is /shared in there."""
+
+    def __init__(self, directory, packages, script):
+        self.directory = pathlib.Path(directory)
+        self.shared = self.directory / "shared"
+        self.work = self.directory / "private"
+        self.shared.mkdir(parents=True)
+        self.work.mkdir()
+        self.packages = list(packages)
+        self.script = script
+        self.log = self.directory / "private.log"
+        self.process = None
+
+    def start(self):
+        (self.shared / "start.sh").write_text(self.script)
+        with open(self.log, "wb") as out:
+            # setpriv: should the test itself be killed, its server goes too.
+            self.process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child",
+                 str(HERE / "private_root.sh"), str(self.work), str(self.shared), *map(str, self.packages)],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/")
+        return self
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def log_text(self):
+        texts = [self.log] + sorted(self.shared.glob("*.log"))
+        return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-6000:]}" for path in texts if path.exists())
