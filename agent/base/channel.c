@@ -1,5 +1,6 @@
 // The queue between threads.
 #include "channel.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -17,7 +18,11 @@ int channel_init(struct channel *channel, bool with_eventfd)
             return -errno;
     }
     pthread_mutex_init(&channel->lock, NULL);
-    pthread_cond_init(&channel->filled, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&channel->filled, &attributes);
+    pthread_condattr_destroy(&attributes);
     return 0;
 }
 
@@ -64,11 +69,16 @@ struct channel_item *channel_take(struct channel *channel)
     return items;
 }
 
-struct channel_item *channel_wait(struct channel *channel)
+struct channel_item *channel_wait(struct channel *channel, unsigned timeout_ms)
 {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until = clock_timespec(clock_ns(&until) + (int64_t)timeout_ms * CLOCK_MS);
     pthread_mutex_lock(&channel->lock);
-    while (!channel->head && !channel->closed)
-        pthread_cond_wait(&channel->filled, &channel->lock);
+    int waited = 0;
+    while (!channel->head && !channel->closed && waited == 0)
+        waited = timeout_ms ? pthread_cond_timedwait(&channel->filled, &channel->lock, &until)
+                            : pthread_cond_wait(&channel->filled, &channel->lock);
     struct channel_item *items = channel_detach(channel);
     pthread_mutex_unlock(&channel->lock);
     return items;
@@ -80,4 +90,12 @@ void channel_close(struct channel *channel)
     channel->closed = true;
     pthread_cond_broadcast(&channel->filled);
     pthread_mutex_unlock(&channel->lock);
+}
+
+bool channel_is_closed(struct channel *channel)
+{
+    pthread_mutex_lock(&channel->lock);
+    bool closed = channel->closed;
+    pthread_mutex_unlock(&channel->lock);
+    return closed;
 }

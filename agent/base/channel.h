@@ -27,9 +27,11 @@ void channel_release(struct channel *channel); // must be empty
 void channel_push(struct channel *channel, struct channel_item *item);
 // Takes everything that is there as a list in order, NULL where nothing is; clears the eventfd.
 struct channel_item *channel_take(struct channel *channel);
-// Waits for something, then takes everything; NULL when closed and empty. Not for channels with an eventfd.
-struct channel_item *channel_wait(struct channel *channel);
+// Waits for something, at most timeout_ms (0: without end), then takes everything; NULL after the time or
+// when closed and empty. Not for channels with an eventfd.
+struct channel_item *channel_wait(struct channel *channel, unsigned timeout_ms);
 // Wakes the waiter for good: channel_wait gives what is left, then NULL.
 void channel_close(struct channel *channel);
+bool channel_is_closed(struct channel *channel);
 
 #endif

@@ -1,0 +1,46 @@
+// A desk: one thread that does what may wait for a disk, so that the wire thread never does.
+//
+// Jobs are handed over in order; a desk takes all that queued up while it was busy as one batch. When a job's
+// work is done it goes back to the wire thread, where its `done` is called from the loop. Slow jobs (scans,
+// retention) are worked in slices, one between two batches, so they never delay what is urgent for longer
+// than a slice.
+#ifndef OUTTRAY_AGENT_DELIVERY_DESK_H
+#define OUTTRAY_AGENT_DELIVERY_DESK_H
+
+#include "agent/base/channel.h"
+#include "agent/base/loop.h"
+
+struct desk;
+
+struct desk_job {
+    struct channel_item item;            // first: a job is an item
+    void (*run)(struct desk_job *job);   // on the desk's thread (where the desk has no batch function)
+    bool (*slice)(struct desk_job *job); // slow jobs: a piece of the work; true when all is done
+    void (*done)(struct desk_job *job);  // on the wire thread; may free the job
+};
+
+// Starts the thread. batch, where given, is called with each batch instead of every job's run; it passes
+// every job on with desk_return when its work is done. `idle`, where given, is called about every idle_ms
+// while nothing comes in.
+struct desk_params {
+    const char *name; // of the thread, at most 15 octets
+    struct loop *loop;
+    void (*batch)(struct desk *desk, struct desk_job *first, void *arg);
+    void (*idle)(struct desk *desk, void *arg);
+    unsigned idle_ms;
+    void *arg;
+};
+int desk_start(const struct desk_params *params, struct desk **ret_desk);
+
+void desk_submit(struct desk *desk, struct desk_job *job);      // urgent, in order
+void desk_submit_slow(struct desk *desk, struct desk_job *job); // in slices, in turn with other slow ones
+void desk_return(struct desk *desk, struct desk_job *job);      // on the desk's thread: done with it
+
+// Jobs submitted and not yet back: 0 means the desk is idle (wire thread).
+unsigned desk_pending(const struct desk *desk);
+
+// Lets the desk finish all urgent jobs, drops unfinished slow ones through their done, joins the thread.
+// Takes NULL.
+void desk_stop(struct desk *desk);
+
+#endif
