@@ -1,0 +1,78 @@
+// The table of verbs and the choice among them.
+#include "agent/cli/verbs.h"
+#include "agent/cli/cli.h"
+
+#include "config/nearest.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct cli_verb cli_verbs[] = {
+    {0},
+};
+
+const struct cli_verb *cli_find(const char *name)
+{
+    for (const struct cli_verb *verb = cli_verbs; verb->name; verb++)
+        if (strcmp(verb->name, name) == 0)
+            return verb;
+    return NULL;
+}
+
+int cli_print_version(void)
+{
+    printf("outtray %s\n", OUTTRAY_VERSION);
+    return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+}
+
+static void print_verbs(FILE *out)
+{
+    (void)fprintf(out, "usage: outtray VERB [--config FILE] [OPTION]... [ARGUMENT]...\n\n");
+    for (const struct cli_verb *verb = cli_verbs; verb->name; verb++)
+        (void)fprintf(out, "  %-8s %s\n", verb->name, verb->summary);
+    (void)fprintf(out,
+        "\n`outtray VERB --help` tells more; so do outtray(8), outtray.yaml(5), outtray-spool(5) and "
+        "outtray-log(5).\n");
+}
+
+static int unknown_verb(const char *name)
+{
+    struct nearest nearest = {.word = name};
+    for (const struct cli_verb *verb = cli_verbs; verb->name; verb++)
+        nearest_offer(&nearest, verb->name);
+    if (nearest.best)
+        (void)fprintf(stderr, "outtray: no verb \"%s\"; did you mean `outtray %s`?\n", name, nearest.best);
+    else
+        (void)fprintf(stderr, "outtray: no verb \"%s\" (`outtray --help` lists them)\n", name);
+    return EX_USAGE;
+}
+
+// sendmail(8) and its relatives are told by the name they are called with.
+static bool called_as_sendmail(const char *path)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    const char *base = slash ? slash + 1 : path;
+    return base && strcmp(base, "sendmail") == 0;
+}
+
+int cli_main(int argc, char **argv)
+{
+    if (argc > 0 && called_as_sendmail(argv[0])) {
+        const struct cli_verb *submit = cli_find("submit");
+        char name[] = "submit";
+        argv[0] = name;
+        return submit ? submit->run(argc, argv) : unknown_verb("submit");
+    }
+    if (argc < 2) {
+        print_verbs(stderr);
+        return EX_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_verbs(stdout);
+        return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+    }
+    if (strcmp(argv[1], "--version") == 0)
+        return cli_print_version();
+    const struct cli_verb *verb = cli_find(argv[1]);
+    return verb ? verb->run(argc - 1, argv + 1) : unknown_verb(argv[1]);
+}
