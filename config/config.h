@@ -1,12 +1,13 @@
 // The configuration: one YAML file read into one immutable tree of structs.
 //
-// config_load reads, checks and resolves the whole file: presets, ports from encryption, tenants' inheritance. Either
-// everything is right and a struct config comes back, or nothing does and every error of the file is in the list, each
-// as "file:line:col: accounts.relay.port: …". Warnings never keep a file from loading.
+// config_load reads, checks and resolves the whole file: presets, ports from encryption, tenants'
+// inheritance. Either everything is right and a struct config comes back, or nothing does and every error of
+// the file is in the list, each as "file:line:col: accounts.relay.port: …". Warnings never keep a file from
+// loading.
 //
-// A struct config is never changed after loading and may be read from any thread. It is reference counted: whoever
-// keeps a pointer into it holds a reference. All strings are NUL-terminated UTF-8, never NULL unless said so: an absent
-// key is "" (or its default). Durations are milliseconds, sizes octets.
+// A struct config is never changed after loading and may be read from any thread. It is reference counted:
+// whoever keeps a pointer into it holds a reference. All strings are NUL-terminated UTF-8, never NULL unless
+// said so: an absent key is "" (or its default). Durations are milliseconds, sizes octets.
 #ifndef OUTTRAY_CONFIG_CONFIG_H
 #define OUTTRAY_CONFIG_CONFIG_H
 
@@ -28,6 +29,14 @@ enum config_flow {
 enum config_envelope_from { CONFIG_ENVELOPE_ACCOUNT, CONFIG_ENVELOPE_MESSAGE };
 enum config_reply_to { CONFIG_REPLY_TO_NONE, CONFIG_REPLY_TO_ORIGINAL };
 enum config_log_format { CONFIG_LOG_LOGFMT, CONFIG_LOG_JSON };
+
+// Which part of the program acts on a key. BASE is the delivery of mail itself.
+enum config_feature {
+    CONFIG_FEATURE_BASE,
+    CONFIG_FEATURE_OAUTH, // accounts with auth google or microsoft
+    CONFIG_FEATURE_HOOKS,
+    CONFIG_FEATURE_METRICS_LISTEN,
+};
 
 // Names as they stand in the file: "microsoft", "starttls", … Constant strings.
 const char *config_auth_name(enum config_auth auth);
@@ -92,8 +101,10 @@ struct config_tenant {
     const char *name;
     const struct config_tenant *parent;   // NULL for a master
     const struct config_account *account; // resolved through the parents; never NULL
-    const char *from;      // what custom_from and the parents resolve to: "Acme <voicemail@acme.example>" or "root@DOMAIN"
-    const char *from_rule; // which rule gave it: "tenant acme", "parent master", "root@domain", "custom_from: false"
+    const char *
+        from; // what custom_from and the parents resolve to: "Acme <voicemail@acme.example>" or "root@DOMAIN"
+    const char
+        *from_rule; // which rule gave it: "tenant acme", "parent master", "root@domain", "custom_from: false"
     enum config_reply_to reply_to;
     bool tenant_header;
     bool envelope_headers;
@@ -141,7 +152,8 @@ struct config {
     struct config_hooks hooks;
 };
 
-// One finding: "FILE:LINE:COL: PATH: TEXT" ready to print. Owned by the list.
+// One finding: "FILE:LINE:COL: PATH: TEXT", or "FILE:LINE:COL: warning: PATH: TEXT", ready to print. Owned by
+// the list.
 struct config_finding {
     bool warning;
     unsigned line, column; // 1-based; 0 where the finding is not about a place
@@ -154,16 +166,17 @@ struct config_findings {
 };
 void config_findings_release(struct config_findings *findings);
 
-// What only the rooms above know: whether a text is an address or a mailbox ("Name <a@b>" or "a@b"). Each answers NULL
-// for yes, else a constant text with the reason. NULL functions accept everything.
+// What only the rooms above know: whether a text is an address or a mailbox ("Name <a@b>" or "a@b"). Each
+// answers NULL for yes, else a constant text with the reason. NULL functions accept everything.
 struct config_checks {
     const char *(*address)(const char *text);
     const char *(*mailbox)(const char *text);
 };
 
-// Loads path. 0 and *ret_config with one reference (drop it with config_unref), or negative errno: -EINVAL where the
-// findings hold the errors, -ENOENT, -EACCES, -ENOMEM, … where the file could not be read (one finding says so too).
-// findings is filled in both cases (initialize with {0}); *ret_config is untouched on failure.
+// Loads path. 0 and *ret_config with one reference (drop it with config_unref), or negative errno: -EINVAL
+// where the findings hold the errors, -ENOENT, -EACCES, -ENOMEM, … where the file could not be read (one
+// finding says so too). findings is filled in both cases (initialize with {0}); *ret_config is untouched on
+// failure.
 int config_load(const char *path, const struct config_checks *checks, const struct config **ret_config,
     struct config_findings *findings);
 
@@ -173,5 +186,11 @@ void config_unref(const struct config *config); // takes NULL
 // Borrowed; NULL where there is none.
 const struct config_tenant *config_find_tenant(const struct config *config, const char *name);
 const struct config_account *config_find_account(const struct config *config, const char *name);
+
+// Calls visit with the path of each key that the file gives a value and that belongs to feature, in the order
+// of the file: "hooks.failed". An account with auth google or microsoft counts as "accounts.NAME.auth". Stops
+// at the first result that is not 0 and returns it.
+int config_visit_given(const struct config *config, enum config_feature feature,
+    int (*visit)(const char *path, void *arg), void *arg);
 
 #endif
