@@ -1,0 +1,78 @@
+// What the wire thread knows of one tenant's waiting messages: names, in the order they are to be tried.
+//
+// Bounded: at most BACKLOG_NEW_MAX names of new/ and BACKLOG_DEFERRED_MAX of deferred/. What finds no room is
+// only remembered as "there is more" (more_new) or by the earliest due time that was left out (left_out_due);
+// a later scan of the directory finds it again. The directory is the truth, this is a read-ahead.
+//
+// An entry is waiting (ready to be claimed), later (in the heap: a deferred message before its time, or a
+// file that may still be written to), or busy (its claim is under way). backlog_next hands out due deferred
+// messages and new ones in turn, high priority first. Times are clock_boot.
+#ifndef OUTTRAY_AGENT_DELIVERY_BACKLOG_H
+#define OUTTRAY_AGENT_DELIVERY_BACKLOG_H
+
+#include "spool-format/spool.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BACKLOG_NEW_MAX      1024 // names of new/ read ahead
+#define BACKLOG_DEFERRED_MAX 8192 // deferred names whose due time is kept
+
+enum backlog_state { BACKLOG_WAITING, BACKLOG_LATER, BACKLOG_BUSY };
+
+struct backlog_entry {
+    struct backlog_entry *chain;           // in its hash slot
+    struct backlog_entry *next, *previous; // in a waiting list
+    int64_t due;                           // LATER: when it may be tried
+    size_t slot;                           // LATER: place in the heap + 1
+    enum backlog_state state;
+    enum spool_state from; // SPOOL_NEW or SPOOL_DEFERRED
+    bool sure;             // known to be complete (renamed or closed), not only seen by a scan
+    bool high;             // X-Outtray-Priority: high
+    unsigned char settles; // how often it was put off because it may still be written to
+    int64_t size, mtime;   // as last seen where it was put off; -1: not seen
+    char name[];
+};
+
+struct backlog_list {
+    struct backlog_entry *first, *last;
+};
+
+struct backlog {
+    struct backlog_entry **slots; // hash table by (from, name)
+    size_t n_slots;
+    struct backlog_list high, fresh, due;
+    struct backlog_entry **heap; // LATER, by due
+    size_t n_heap, heap_size;
+    size_t n_new, n_deferred; // entries, busy ones included
+    size_t n_waiting;
+    bool more_new;        // new/ holds names that found no room
+    int64_t left_out_due; // earliest due time of a deferred message that found no room; INT64_MAX: none
+    bool turn;            // whose turn it is: due (true) or fresh
+};
+
+void backlog_init(struct backlog *backlog);
+void backlog_release(struct backlog *backlog);
+
+// Adds a name of new/. NULL where there is no room or no memory (more_new is set). A known name is returned
+// as it is, but becomes sure (and waiting) where the caller is.
+struct backlog_entry *backlog_add_new(struct backlog *backlog, const char *name, bool sure, bool high);
+// Adds or moves a name of deferred/ to its due time; at or before now it is waiting. NULL where there is no
+// room.
+struct backlog_entry *backlog_add_deferred(
+    struct backlog *backlog, const char *name, int64_t due, int64_t now);
+
+// Puts a busy entry off until due (its file may still be written to).
+void backlog_put_off(struct backlog *backlog, struct backlog_entry *entry, int64_t due);
+// Forgets an entry in any state.
+void backlog_drop(struct backlog *backlog, struct backlog_entry *entry);
+
+// The next entry to claim (busy from now on), NULL where none is waiting. Moves what has become due first.
+struct backlog_entry *backlog_next(struct backlog *backlog, int64_t now);
+bool backlog_has_waiting(struct backlog *backlog, int64_t now);
+// When the earliest LATER entry becomes due; INT64_MAX where there is none.
+int64_t backlog_next_due(const struct backlog *backlog);
+// Makes every deferred entry due now (the account works again).
+void backlog_release_deferred(struct backlog *backlog);
+
+#endif

@@ -1,0 +1,248 @@
+// Claiming one message (intake desk).
+#include "intake.h"
+#include "agent/base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// Whether tmp/NAME is the same file: the producer linked it into new/ and has not removed the first name yet.
+static bool intake_has_sibling(const struct message *message, const struct stat *stat)
+{
+    struct stat sibling;
+    return stat->st_nlink > 1 &&
+           fstatat(message->dirs->spool->dir[SPOOL_TMP], message->name, &sibling, AT_SYMLINK_NOFOLLOW) == 0 &&
+           sibling.st_ino == stat->st_ino;
+}
+
+// Asks the kernel whether somebody has the file open for writing: 1 no, 0 yes, -1 we may not ask.
+static int intake_ask_lease(const struct message *message)
+{
+    int fd = openat(message->dirs->spool->dir[message->origin], message->name,
+        O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    int answer = -1;
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
+        (void)fcntl(fd, F_SETLEASE, F_UNLCK);
+        answer = 1;
+    } else if (errno == EAGAIN) {
+        answer = 0;
+    }
+    close(fd);
+    return answer;
+}
+
+static bool intake_is_settled(struct message *message, const struct stat *stat)
+{
+    if (message->sure || message->origin != SPOOL_NEW || intake_has_sibling(message, stat))
+        return true;
+    int64_t mtime = clock_ns(&stat->st_mtim);
+    bool unchanged = message->seen_size == stat->st_size && message->seen_mtime == mtime;
+    message->seen_size = stat->st_size;
+    message->seen_mtime = mtime;
+    int lease = intake_ask_lease(message);
+    if (lease >= 0)
+        return lease == 1;
+    // Modification times come from the file system's clock, which a test does not shift.
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return unchanged || mtime <= clock_ns(&now) - INTAKE_SETTLE_MS * CLOCK_MS;
+}
+
+// A file that has lain in a higher state under the same name before is finished already (a move that a power
+// cut left half done): the lower name goes. True where it was so.
+static bool intake_is_leftover(struct message *message, const struct stat *stat)
+{
+    enum spool_state higher;
+    char name[SPOOL_NAME_SIZE];
+    const struct spool_tenant *spool = message->dirs->spool;
+    if (stat->st_nlink < 2 ||
+        spool_find_higher(spool, message->origin, message->name, stat->st_ino, &higher, name) != 1)
+        return false;
+    (void)unlinkat(spool->dir[message->origin], message->name, 0);
+    (void)spool_sync(spool, message->origin);
+    return true;
+}
+
+// The status file that belongs to this message, wherever it lies: beside it in deferred/, or left behind in
+// failed/ or deferred/ when its message was moved back to new/ by hand.
+static int intake_find_status(struct message *message)
+{
+    static const enum spool_state places[] = {SPOOL_DEFERRED, SPOOL_FAILED};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        uint64_t inode, size;
+        int dir = message->dirs->spool->dir[places[i]];
+        int error = status_peek(dir, message->claimed_name, &inode, &size);
+        if (error == -ENOENT || error == -EBADMSG ||
+            (!error && (inode != message->stat.st_ino || size != (uint64_t)message->stat.st_size)))
+            continue;
+        if (!error)
+            error = status_read(dir, message->claimed_name, &message->status, NULL, NULL);
+        if (error == -EBADMSG)
+            continue;
+        if (error)
+            return error;
+        message->status_in = places[i];
+        memcpy(message->status_name, message->claimed_name, sizeof message->status_name);
+        return 0;
+    }
+    return 0;
+}
+
+static int status_index(const struct status *status, const char *address, size_t hint)
+{
+    size_t n = status->n_recipients;
+    for (size_t i = 0; i < n; i++) {
+        size_t at = (hint + i) % n;
+        if (strcmp(status->recipients[at].address, address) == 0)
+            return (int)at;
+    }
+    return -1;
+}
+
+// Carries over who was accepted. A message that came back through new/ by hand starts its attempts and its
+// age again, and so do the refused: moving it back says "try again". The recipients of the status are put in
+// the order of the message's.
+static int intake_adopt_status(struct message *message)
+{
+    const struct outgoing *outgoing = message->outgoing;
+    struct status *old = message->status;
+    bool again = message->origin == SPOOL_NEW;
+    message->status = NULL;
+    int error = message_need_status(message);
+    for (size_t i = 0; !error && i < outgoing->n_recipients; i++) {
+        int at = status_index(old, outgoing->recipients[i].address, i);
+        if (at < 0)
+            continue;
+        const struct status_recipient *known = &old->recipients[at];
+        enum status_recipient_state state =
+            known->state == STATUS_REFUSED && again ? STATUS_PENDING : known->state;
+        error = status_set_recipient(message->status, i, state, known->reply, &known->at);
+        message->recipient_state[i] = state;
+    }
+    for (size_t i = 0; !error && !again && i < old->n_attempts; i++) {
+        const struct status_attempt *attempt = &old->attempts[i];
+        error = status_add_attempt(message->status, &attempt->at, attempt->account, attempt->relay,
+            attempt->tls, attempt->stage, attempt->reply);
+    }
+    if (!error && !again) {
+        message->status->attempts_total = old->attempts_total;
+        message->status->delay_warned = old->delay_warned;
+    }
+    status_free(old);
+    return error;
+}
+
+static int intake_allocate(struct message *message)
+{
+    size_t n = message->outgoing->n_recipients;
+    size_t at_once = message->settings->account->limits.recipients_per_message;
+    if (!at_once || at_once > n)
+        at_once = n;
+    message->wire_recipients = calloc(at_once ? at_once : 1, sizeof *message->wire_recipients);
+    message->recipient_index = calloc(at_once ? at_once : 1, sizeof *message->recipient_index);
+    message->recipient_state = calloc(n + 1, sizeof *message->recipient_state);
+    message->recipient_tried = calloc(n + 1, sizeof *message->recipient_tried);
+    bool all = message->wire_recipients && message->recipient_index && message->recipient_state &&
+               message->recipient_tried;
+    return all ? 0 : -ENOMEM;
+}
+
+// Puts a claimed message back: we could not look at it.
+static enum claim_result intake_put_back(struct message *message, int error)
+{
+    const struct spool_tenant *spool = message->dirs->spool;
+    message->error =
+        spool_move(spool, SPOOL_CUR, message->name, message->stat.st_ino, message->origin, message->name);
+    if (!message->error)
+        message->error = error;
+    return CLAIM_LATER;
+}
+
+static enum claim_result intake_fault(struct message *message, const char *detail)
+{
+    message->fault.reason = STATUS_REASON_MALFORMED;
+    (void)snprintf(message->fault.detail, sizeof message->fault.detail, "%s", detail);
+    return CLAIM_FAULT;
+}
+
+// The claimed file is open: what is known of it, what will be sent.
+static enum claim_result intake_compose(struct message *message)
+{
+    int error = intake_find_status(message);
+    if (error)
+        return intake_put_back(message, error);
+    error = outgoing_compose(message->config, message->settings, message->claimed_name, message->fd,
+        &message->stat, &message->outgoing, &message->fault);
+    if (error == -EBADMSG)
+        return CLAIM_FAULT;
+    if (!error)
+        error = intake_allocate(message);
+    if (!error && message->status)
+        error = intake_adopt_status(message);
+    if (error)
+        return intake_put_back(message, error);
+    if (message->outgoing->body.fd < 0) {
+        close(message->fd); // small messages are in memory whole
+        message->fd = -1;
+    }
+    int64_t now = clock_wall();
+    if (message->outgoing->expires && message->outgoing->expires <= now) {
+        message->fault.reason = STATUS_REASON_EXPIRED;
+        (void)snprintf(
+            message->fault.detail, sizeof message->fault.detail, "its X-Outtray-Expires has passed");
+        return CLAIM_FAULT;
+    }
+    return message->outgoing->not_before > now ? CLAIM_WAIT : CLAIM_READY;
+}
+
+static enum claim_result intake_open(struct message *message)
+{
+    int dir = message->dirs->spool->dir[SPOOL_CUR];
+    message->fd = openat(dir, message->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (message->fd < 0) {
+        if (errno == EACCES || errno == EPERM)
+            return intake_fault(message, "the agent may not read the file (mode or owner)");
+        return errno == ENOENT ? CLAIM_GONE : intake_put_back(message, -errno);
+    }
+    if (fstat(message->fd, &message->stat))
+        return intake_put_back(message, -errno);
+    if (!S_ISREG(message->stat.st_mode)) { // swapped since it was looked at
+        (void)intake_put_back(message, 0);
+        return CLAIM_IGNORED;
+    }
+    return intake_compose(message);
+}
+
+static enum claim_result intake_try(struct message *message)
+{
+    const struct spool_tenant *spool = message->dirs->spool;
+    if (fstatat(spool->dir[message->origin], message->name, &message->stat, AT_SYMLINK_NOFOLLOW)) {
+        message->error = -errno;
+        return errno == ENOENT ? CLAIM_GONE : CLAIM_LATER;
+    }
+    if (!S_ISREG(message->stat.st_mode))
+        return CLAIM_IGNORED;
+    if (!intake_is_settled(message, &message->stat))
+        return CLAIM_UNSETTLED;
+    if (intake_is_leftover(message, &message->stat))
+        return CLAIM_GONE;
+    int error =
+        spool_move(spool, message->origin, message->name, message->stat.st_ino, SPOOL_CUR, message->name);
+    if (error) {
+        message->error = error;
+        return error == -ENOENT ? CLAIM_GONE : CLAIM_LATER;
+    }
+    return intake_open(message);
+}
+
+void intake_claim(struct desk_job *job)
+{
+    struct message *message = (struct message *)job;
+    message->error = 0;
+    message->claim = intake_try(message);
+}

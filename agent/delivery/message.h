@@ -1,0 +1,90 @@
+// One claimed message on its way: from the claim by the intake desk over the wire to the filing desk.
+//
+// Whoever holds it owns it; the desks and the wire thread hand it on as a desk job, so no two threads ever
+// see it at once.
+#ifndef OUTTRAY_AGENT_DELIVERY_MESSAGE_H
+#define OUTTRAY_AGENT_DELIVERY_MESSAGE_H
+
+#include "agent/base/log.h"
+#include "agent/delivery/desk.h"
+#include "agent/delivery/outgoing.h"
+#include "agent/delivery/tenant.h"
+#include "agent/smtp/session.h"
+#include "config/config.h"
+#include "spool-format/status.h"
+
+// What the intake desk found when it was to claim a name.
+enum claim_result {
+    CLAIM_READY,     // claimed and composed: goes on the wire
+    CLAIM_GONE,      // somebody else took it, or it was delivered already
+    CLAIM_IGNORED,   // no message: a directory, a link, a device, …; left untouched
+    CLAIM_UNSETTLED, // may still be written to; left untouched
+    CLAIM_FAULT,     // claimed, but cannot be a message: `fault` says why
+    CLAIM_WAIT,      // claimed; its X-Outtray-Not-Before is in the future
+    CLAIM_LATER,     // could not be looked at now (`error`: descriptors, memory, disk); left or put back
+};
+
+// What the filing desk is to do with it.
+enum filing_action {
+    FILING_SENT,   // to sent/
+    FILING_DEFER,  // status file, then to deferred/
+    FILING_FAIL,   // status file, then to failed/
+    FILING_RETURN, // to where it was claimed from
+    FILING_RECORD, // status file only: some recipients were accepted, others follow
+};
+
+struct message {
+    struct desk_job job; // first
+    struct dispatch *dispatch;
+    struct tenant *tenant;
+    struct message *next;                 // in a message_list
+    const struct config *config;          // a reference
+    const struct config_tenant *settings; // of config
+    struct tenant_dirs *dirs;             // a reference
+
+    struct backlog_entry *entry; // wire thread only: while the claim is under way
+    bool sure;
+    int64_t seen_size, seen_mtime; // in: when last put off; out: as seen now
+    enum claim_result claim;
+    int error; // negative errno for CLAIM_LATER and for a filing that failed
+
+    char name[SPOOL_NAME_SIZE]; // in `origin` before the claim, in cur/ after it, in its final place once
+                                // filed
+    char claimed_name[SPOOL_NAME_SIZE]; // as it was claimed: what logs and status files of others know
+    enum spool_state origin;
+    int fd; // -1: not open
+    struct stat stat;
+    struct outgoing *outgoing;
+    struct outgoing_fault fault;
+    struct status *status;      // NULL: none yet
+    enum spool_state status_in; // where a status file of this message lies; SPOOL_STATES: nowhere
+    char status_name[SPOOL_NAME_SIZE];
+
+    struct smtp_mail mail; // the transaction under way
+    struct smtp_recipient *wire_recipients;
+    size_t *recipient_index; // of each wire recipient in outgoing->recipients (and in status->recipients)
+    enum status_recipient_state *recipient_state; // by index
+    bool *recipient_tried;                        // by index: had its answer in this attempt
+    int64_t started;                              // boot: when the transaction under way began
+    bool attempt_counted;
+    enum status_reason refused_reason; // of the first refused recipient
+    char detail[STATUS_TEXT_MAX];      // words for failed/
+
+    enum filing_action filing;
+    enum spool_state filed_in;
+    struct log_lines lines; // log lines to write once the outcome is durable
+};
+
+// A message to be claimed: takes references of its own. NULL where memory is short.
+struct message *message_new(
+    const struct config *config, struct tenant *tenant, struct backlog_entry *entry, const struct log *log);
+void message_free(struct message *message); // closes its file; takes NULL
+
+void message_list_append(struct message_list *list, struct message *message);
+void message_list_prepend(struct message_list *list, struct message *message);
+struct message *message_list_take(struct message_list *list); // NULL where it is empty
+
+// Makes the status (once) from what is known: identity, recipients with their states. 0 or -ENOMEM.
+int message_need_status(struct message *message);
+
+#endif

@@ -1,0 +1,55 @@
+// Making and ending what the agent knows of a tenant.
+#include "tenant.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tenant_dirs *tenant_dirs_new(struct spool_tenant *spool)
+{
+    struct tenant_dirs *dirs = malloc(sizeof *dirs);
+    if (!dirs) {
+        spool_tenant_close(spool);
+        return NULL;
+    }
+    dirs->references = 1;
+    dirs->spool = spool;
+    return dirs;
+}
+
+struct tenant_dirs *tenant_dirs_ref(struct tenant_dirs *dirs)
+{
+    atomic_fetch_add(&dirs->references, 1);
+    return dirs;
+}
+
+void tenant_dirs_unref(struct tenant_dirs *dirs)
+{
+    if (!dirs || atomic_fetch_sub(&dirs->references, 1) > 1)
+        return;
+    spool_tenant_close(dirs->spool);
+    free(dirs);
+}
+
+struct tenant *tenant_new(const char *name)
+{
+    struct tenant *tenant = calloc(1, sizeof *tenant);
+    if (!tenant || !(tenant->name = strdup(name))) {
+        free(tenant);
+        return NULL;
+    }
+    backlog_init(&tenant->backlog);
+    tenant->watch_new = tenant->watch_deferred = -1;
+    return tenant;
+}
+
+void tenant_free(struct tenant *tenant)
+{
+    if (!tenant)
+        return;
+    assert(tenant->claimed == 0 && tenant->claiming == 0);
+    backlog_release(&tenant->backlog);
+    tenant_dirs_unref(tenant->dirs);
+    free(tenant->name);
+    free(tenant);
+}

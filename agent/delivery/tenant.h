@@ -1,0 +1,57 @@
+// A tenant as the agent runs it: its open directories, its backlog, its counts.
+#ifndef OUTTRAY_AGENT_DELIVERY_TENANT_H
+#define OUTTRAY_AGENT_DELIVERY_TENANT_H
+
+#include "agent/delivery/backlog.h"
+#include "agent/observe/snapshot.h"
+#include "config/config.h"
+#include "spool-format/spool.h"
+#include <stdatomic.h>
+
+// Open directories, shared with the desks. A directory that was replaced gives a new struct; the old one
+// lives until the last message claimed through it is filed.
+struct tenant_dirs {
+    _Atomic unsigned references;
+    struct spool_tenant *spool; // owned
+};
+struct tenant_dirs *tenant_dirs_new(
+    struct spool_tenant *spool); // takes spool over; NULL where memory is short (spool is closed)
+struct tenant_dirs *tenant_dirs_ref(struct tenant_dirs *dirs);
+void tenant_dirs_unref(struct tenant_dirs *dirs); // takes NULL
+
+struct message;
+struct pool;
+
+struct message_list { // messages that are claimed and wait for a session
+    struct message *first, *last;
+    unsigned n;
+};
+
+// Wire thread only. Lives until the agent ends; a tenant that left the configuration has settings NULL.
+struct tenant {
+    char *name;                           // owned
+    const struct config_tenant *settings; // of the agent's current configuration
+    struct pool *pool;                    // of the tenant's account; NULL without settings
+    struct tenant *next_in_pool;
+    struct tenant_dirs *dirs; // NULL while they cannot be opened
+    struct backlog backlog;
+    struct message_list ready_high, ready;
+    unsigned claiming; // claims under way
+    unsigned claimed;  // messages claimed and not yet filed
+    int64_t credit;    // weighted round robin
+    bool opening;      // a job that opens dirs is under way
+    bool surveyed;     // every directory was read once since dirs was opened
+    bool refilling;    // a refill of the backlog is under way
+    bool survey_running, survey_again;
+    bool release;                                // the next survey makes every deferred message due
+    int64_t survey_at;                           // boot: when the next survey is due
+    int64_t opened_failed;                       // boot: when opening failed last; 0: never
+    int watch_new, watch_deferred;               // inotify descriptors, -1: none
+    struct observe_count counts[OBSERVE_STATES]; // as the last survey found them
+    uint64_t sent_total, failed[OBSERVE_REASONS], deferred[OBSERVE_CLASSES], ignored;
+};
+
+struct tenant *tenant_new(const char *name); // NULL where memory is short
+void tenant_free(struct tenant *tenant);     // takes NULL; nothing of it may be claimed
+
+#endif
