@@ -19,7 +19,7 @@ class Authority:
         _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-sha256",
                  "-days", "30", "-subj", "/CN=outtray test authority", "-keyout", self.key, "-out", self.ca)
 
-    def issue(self, name="server", hosts=("localhost", "127.0.0.1"), start=None, end=None, rsa=False):
+    def issue(self, name="server", hosts=("localhost", "127.0.0.1"), start=None, end=None):
         """Returns (certificate, key) for hosts. start and end are "YYYYMMDDHHMMSSZ", for certificates out of time."""
         certificate = self.directory / f"{name}.pem"
         key = self.directory / f"{name}.key"
@@ -27,9 +27,8 @@ class Authority:
         extensions = self.directory / f"{name}.ext"
         alternatives = ",".join(("IP:" if host.replace(".", "").isdigit() or ":" in host else "DNS:") + host for host in hosts)
         extensions.write_text(f"subjectAltName={alternatives}\nbasicConstraints=CA:FALSE\n")
-        kind = ("rsa:2048",) if rsa else ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-        _openssl("req", "-new", "-newkey", *kind, "-nodes", "-subj", f"/CN={hosts[0]}", "-keyout", key,
-                 "-out", request)
+        _openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                 "-subj", f"/CN={hosts[0]}", "-keyout", key, "-out", request)
         if start or end:
             self._issue_dated(name, request, extensions, certificate, start, end)
         else:
