@@ -19,7 +19,8 @@ starts with a line `== NAME ARGUMENTS`; what follows, up to the next such line, 
 == accepted               the recipients of every transaction the server said 2xx to, one per line, comma separated, in any order.
 == received N             of the N-th accepted message (or: the one for ADDRESS): `has FIELD: TEXT` (a field, unfolded; * is any
                           text), `no FIELD`, `one FIELD` (exactly one), `body EXPR`, `all EXPR` (Python bytes), `ends EXPR`,
-                          `lacks TEXT`, `date-of PATH` (Date is that message's submission time), `order A B` (field A before B).
+                          `lacks TEXT`, `ascii` (no octet above 127 in the header), `decoded FIELD: TEXT` (after RFC 2047),
+                          `same FIELD N` (as in the N-th body the server ever read), `date-of PATH` (Date is that message's submission time), `order A B` (field A before B).
 == spool                  every file of the spool at the end, and nothing else (.agents and empty directories aside). The
                           runner checks by itself that each message kept its bytes and its mtime.
 == status PATH            of PATH.status: a YAML mapping that must be part of it. Text may hold *; `attempts: 2` counts; `next_in: 60`

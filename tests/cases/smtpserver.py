@@ -9,13 +9,15 @@ auth MECH… [plain]        AUTH is offered (inside TLS only, unless `plain` or 
                           at that event, where the command line holds TEXT; conn N: only on that connection (N+ and later);
                           the first line that fits and is not used up counts
 
-Events: CONNECT EHLO STARTTLS SECURE (TLS is up) AUTH MAIL RCPT DATA DATA-START (before the body is read) BDAT (the command
+Events: CONNECT EHLO STARTTLS SECURE (TLS is up) AUTH-START AUTH MAIL RCPT DATA DATA-START (before the body is read) BDAT (the command
 was read) CHUNK (a chunk but not the last) BODY (the whole message was read) RSET NOOP QUIT.
 
 Actions: a reply ("550 5.1.1 no", with \\r\\n \\0 \\xNN escapes; the final CRLF is added) · default · nothing · drop · rst ·
 silence (no reply any more, reading goes on) · stop-reading · raw TEXT (no CRLF added) · hold EVENT N (later replies wait until
 N such events happened on this connection) · endless-line · endless-continuation CODE · drip TEXT (a byte per 20 ms, then
-that byte again and again) · tls (the handshake now).
+the last of them again and again) · tls (the handshake now) · pause (replies and reading wait for the step
+`release`) · quiet (a complaint where the client sends anything within 0.1 s, before it has the reply) · loop TEXT (after AUTH-START:
+every line of the client is answered by TEXT).
 """
 
 import asyncio
@@ -108,7 +110,21 @@ class Connection:
             if action == "tls":
                 await self.handshake()
             elif action == "stop-reading":
+                self.writer.transport.pause_reading()
                 await asyncio.Event().wait()
+            elif action == "pause":
+                await self.queue.join()
+                self.writer.transport.pause_reading()
+                await self.server.released.wait()
+                self.writer.transport.resume_reading()
+            elif action == "quiet":
+                await asyncio.sleep(0.1)
+                if self.reader._buffer:
+                    self.problems.append(f"more was sent before the reply to {event}: {bytes(self.reader._buffer[:80])!r}")
+            elif action.startswith("loop "):
+                while True:
+                    self.queue.put_nowait(action[5:])
+                    await self.line()
             else:
                 self.queue.put_nowait(action)
         return code
@@ -215,6 +231,7 @@ class Connection:
         words = line.split(" ")
         mech, initial = words[1].upper(), base64.b64decode(words[2]) if len(words) > 2 and words[2] != "=" else None
         self.commands[-1] = "AUTH " + mech
+        await self.event("AUTH-START", None, line)
         if mech == "PLAIN":
             got = (initial or await self.challenge(b"")).split(b"\0")[1:]
         elif mech == "LOGIN":
@@ -278,6 +295,10 @@ class Connection:
             await self.event("CHUNK", default or "250 2.0.0 chunk", line)
 
     async def body(self, data, refusal=None):
+        size = re.search(r"SIZE=(\d+)", self.params or "")
+        if size and int(size[1]) != len(data):
+            self.problems.append(f"MAIL said SIZE={size[1]}, the message had {len(data)} octets")
+        self.server.bodies.append(data)
         text = data.replace(b"\r\n", b"")
         if b"\r" in text or b"\n" in text:
             self.problems.append("a message with a bare CR or LF on the wire")
@@ -287,8 +308,6 @@ class Connection:
         code = await self.event("BODY", refusal or f"250 2.0.0 Ok: queued as Q{number}", "")
         if code // 100 == 2 and self.rcpts:
             self.server.accepted.append(Accepted(self.number, self.mail, self.rcpts, data, self.params))
-        elif code // 100 == 2:
-            self.server.empty += 1
         self.reset()
 
 
@@ -303,7 +322,7 @@ class Server:
     def __init__(self, script=(), certs=None):
         self.ehlo, self.tls, self.cert, self.auth, self.auth_plain = DEFAULT_EHLO, "", "good", [], False
         self.rules, self.certs = [], certs
-        self.connections, self.accepted, self.empty, self.errors = [], [], 0, []
+        self.connections, self.accepted, self.bodies, self.errors = [], [], [], []
         self.counts, self.lock = {}, threading.Lock()
         for line in script:
             word, _, rest = line.partition(" ")
@@ -317,6 +336,7 @@ class Server:
             else:
                 self.rules.append(Rule(line))
         self.loop = asyncio.new_event_loop()
+        self.released = asyncio.Event()
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(("127.0.0.1", 0))
@@ -359,12 +379,15 @@ class Server:
 
     async def _listen(self):
         context = self.context() if self.tls == "implicit" else None
-        self.listener = await asyncio.start_server(self._serve, sock=self.socket, ssl=context, limit=64 << 20)
+        self.listener = await asyncio.start_server(self._serve, sock=self.socket, ssl=context, limit=1 << 20)
 
     def start(self):
         self.loop.set_exception_handler(lambda loop, context: None)
         self.thread.start()
         asyncio.run_coroutine_threadsafe(self._listen(), self.loop).result(10)
+
+    def release(self):
+        self.loop.call_soon_threadsafe(self.released.set)
 
     def pause(self):
         """Nobody listens any more at this port (the port stays ours to come back to)."""
