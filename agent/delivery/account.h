@@ -1,13 +1,20 @@
 // What the agent knows of an account between sessions: its breaker, its limits, its counts. No I/O but load
-// and save.
+// and save (account_store.c).
 //
 // The breaker: closed; open_unreachable after three connection failures in a row (probed with one message at
 // retry.first … retry.max); open_credentials at the first refusal (probed hourly, and at once when
 // account_retry_now is called because the password file, token or configuration changed); open_quota (parked
-// until a time, at most 24 h). While it is open, account_allows lets exactly one message through as a probe
-// when probe_at has come. Times: `boot` is clock_boot, `wall` clock_wall, in ns.
+// until a time, at most 24 h, or by the account's own backoff where the server names no limit). While it is
+// open, account_allows lets exactly one message through as a probe when probe_at has come. Times: `boot` is
+// clock_boot, `wall` clock_wall, in ns.
 //
-// Persisted (parks, day counts, paused by hand): STATE/accounts.json, see account_load and account_save.
+// Softer than the breaker: a park of less than a minute only holds new mail back (hold_until), trouble at
+// login only holds new logins back (auth_after; three refusals in a row without mail in between open the
+// breaker), and "too many connections" lowers `connections`.
+//
+// Persisted (parks and day counts): STATE/accounts.json, see account_load_all and account_save_all. An
+// account that was refused for its credentials comes back open and is probed at once, since somebody may have
+// restarted the agent because it was mended.
 #ifndef OUTTRAY_AGENT_DELIVERY_ACCOUNT_H
 #define OUTTRAY_AGENT_DELIVERY_ACCOUNT_H
 
@@ -15,29 +22,56 @@
 #include "agent/delivery/outcome.h"
 #include "config/config.h"
 
+#define ACCOUNT_NS_SECOND    ((int64_t)1000000000)
+#define ACCOUNT_FAILURES_MAX 3 // in a row open the breaker
+#define ACCOUNT_RECONNECT_NS                                                                                 \
+    (ACCOUNT_NS_SECOND / 4) // failures closer together are one; no new connection
+                            // sooner after one
+#define ACCOUNT_PARK_MAX_NS (24 * 3600 * ACCOUNT_NS_SECOND)
+#define ACCOUNT_PARK_LEAST_NS                                                                                \
+    (60 * ACCOUNT_NS_SECOND) // shorter parks hold mail back, the breaker stays closed
+#define ACCOUNT_CREDENTIALS_NS (3600 * ACCOUNT_NS_SECOND) // between probes of an account that is refused
+#define ACCOUNT_GROW_NS        (60 * ACCOUNT_NS_SECOND)   // of success per connection added
+#define ACCOUNT_SHRINK_NS      ACCOUNT_NS_SECOND          // complaints closer together are one
+// messages_per_minute is counted over a little more than a minute: a message that took longer to arrive than
+// the next one's must not make the server count one too many. 60/62 of the rate can be used.
+#define ACCOUNT_MINUTE_NS  (62 * ACCOUNT_NS_SECOND)
+#define ACCOUNT_REASON_MAX 512
+#define ACCOUNT_HOURS      25 // of a day, the one under way included
+
 enum breaker { BREAKER_CLOSED, BREAKER_UNREACHABLE, BREAKER_CREDENTIALS, BREAKER_QUOTA };
 const char *breaker_name(enum breaker breaker); // "closed", "open_unreachable", …
 
-struct account_limits_state; // day counts and the like, inside account.c
+// What was started in one hour of the wall clock.
+struct account_hour {
+    int64_t hour; // hours since the epoch
+    uint32_t messages, recipients;
+};
 
 struct account {
     char *name;
     const struct config *config; // a reference; replaced by account_configure
     const struct config_account *settings;
     enum breaker breaker;
-    char reason[512];          // the server's words or ours; "" while closed
-    const char *fix;           // constant words or NULL
-    int64_t probe_at;          // boot; when the next probe may go while open
-    int64_t probe_wait;        // ns; the last interval of the backoff
-    bool probing;              // a probe is under way
-    unsigned failures;         // connection failures in a row
-    unsigned connections;      // AIMD: how many are allowed now, 1 … settings->limits.connections
-    int64_t connections_since; // boot; the last change of `connections`
-    bool window_one;           // the server answered out of step: one message at a time
+    char reason[ACCOUNT_REASON_MAX]; // the server's words or ours; "" while closed
+    const char *fix;                 // constant words or NULL
+    int64_t probe_at;                // boot; when the next probe may go while open
+    int64_t probe_wait;              // ns; the last interval of the backoff, without its jitter
+    bool probing;                    // a probe is under way
+    bool at_login;                   // it opened because of a login
+    unsigned failures;               // connection failures in a row
+    int64_t failed_at;               // boot; the last one that was counted
+    int64_t connect_after;           // boot; no new connection before this
+    int64_t hold_until;              // boot; no new mail before this
+    unsigned connections;            // AIMD: how many are allowed now, 1 … settings->limits.connections
+    int64_t connections_since;       // boot; the last change of `connections`
+    unsigned complaints;             // about too many connections in a row while there was only one
+    bool window_one;                 // the server answered out of step: one message at a time
     struct bucket minute;
-    int64_t auth_after; // boot; no new login before this (too many logins)
-    int64_t day_start;  // wall; when the counted day began
-    unsigned day_messages, day_recipients;
+    int64_t auth_after;                       // boot; no new login before this (too many logins)
+    unsigned auth_failures;                   // temporary ones in a row
+    int64_t auth_wait;                        // ns; as probe_wait
+    struct account_hour hours[ACCOUNT_HOURS]; // by hour modulo their number
     uint64_t sent_total, logins_total;
     uint64_t recent_server; // index into settings->servers that worked last
     bool changed;           // something persisted changed since the last save
@@ -46,7 +80,7 @@ struct account {
 int account_new(const struct config *config, const struct config_account *settings, int64_t boot,
     int64_t wall, struct account **ret_account);
 void account_free(struct account *account); // takes NULL
-// A reload: new settings; an open credentials breaker is probed at once.
+// A reload: new settings; an open breaker is probed at once but for a quota, which settings do not change.
 void account_configure(struct account *account, const struct config *config,
     const struct config_account *settings, int64_t boot);
 
@@ -55,31 +89,44 @@ void account_configure(struct account *account, const struct config *config,
 // where not NULL and the result is 0, is how many ns to wait before asking again (INT64_MAX: only an event
 // changes it).
 unsigned account_allows(const struct account *account, int64_t boot, int64_t wall, int64_t *ret_wait);
+// How many recipients the day still allows (UINT32_MAX without a limit): a transaction must not have more.
+unsigned account_recipients_left(const struct account *account, int64_t wall);
 // A message with so many recipients was started; marks a probe as under way where the breaker is open.
 void account_started(struct account *account, unsigned recipients, int64_t boot, int64_t wall);
+// Messages and recipients started in the last 24 hours (and the rest of the hour that began them).
+void account_day(
+    const struct account *account, int64_t wall, unsigned *ret_messages, unsigned *ret_recipients);
 // Whether a new connection may be opened now (`open` ones exist): AIMD, the breaker (one while open),
 // auth_after.
 bool account_may_connect(const struct account *account, unsigned open, int64_t boot, int64_t *ret_wait);
 
 enum account_change { ACCOUNT_SAME, ACCOUNT_PAUSED, ACCOUNT_RESUMED };
-// Login succeeded: counts it; closes an unreachable breaker's failure count but resumes only on the first
-// success of mail … or at once where the breaker was open for credentials and login was what failed.
+// Login succeeded: counts it. It resumes the account only where a login was what it was paused for: a server
+// that takes a login and then no mail is still in trouble, so failures in a row go on being counted.
 enum account_change account_logged_in(struct account *account, int64_t boot);
 // A message was accepted: closes the breaker (RESUMED where it was open), lets `connections` grow by one a
-// minute.
+// minute. A message that was under way when a quota or credentials breaker opened does not close it: only a
+// probe.
 enum account_change account_succeeded(struct account *account, int64_t boot);
 // An outcome that is the account's trouble (VERDICT_ACCOUNT_*); words are the server's. PAUSED where the
-// breaker opened.
+// breaker opened, or changed its kind. Others than VERDICT_ACCOUNT_* change nothing.
 enum account_change account_troubled(
     struct account *account, const struct outcome *outcome, const char *words, int64_t boot, int64_t wall);
-// A probe ended without saying anything about the account (its message failed by itself, or vanished).
+// A probe ended without saying anything about the account (its message failed by itself, or vanished): the
+// next one may go at once.
 void account_probe_over(struct account *account);
-// The password file, token or configuration changed, or a person asked: an open breaker may be probed now.
+// The password file, token or configuration changed, or a person asked: an open breaker may be probed now. A
+// quota keeps its park: asking again makes some providers prolong it.
 void account_retry_now(struct account *account, int64_t boot);
 
-// STATE/accounts.json of all accounts given: parks and day counts. Replaced atomically and synced. 0 or
-// negative errno; a file that cannot be understood is -EBADMSG and ignored by the caller with a warning.
+// STATE/accounts.json of all accounts given: parks and day counts. Replaced atomically and synced (it blocks
+// on the disk). 0 or negative errno; no file at all is 0; a file that cannot be understood is -EBADMSG and
+// ignored by the caller with a warning, the accounts are untouched then. Accounts of the file that are not
+// given are left out of the next save.
 int account_load_all(int state_fd, struct account *const *accounts, size_t n, int64_t boot, int64_t wall);
 int account_save_all(int state_fd, struct account *const *accounts, size_t n, int64_t boot, int64_t wall);
+// The same text without the file, for who saves on another thread: free(3). NULL where memory is short.
+char *account_encode_all(struct account *const *accounts, size_t n, int64_t boot, int64_t wall);
+int account_store(int state_fd, const char *text);
 
 #endif

@@ -1,0 +1,387 @@
+// An account's breaker, limits and counts. Pure but for the random jitter of its backoff.
+#include "account.h"
+#include "retry.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HOUR_NS (3600 * ACCOUNT_NS_SECOND)
+
+static const char *const breaker_names[] = {
+    [BREAKER_CLOSED] = "closed",
+    [BREAKER_UNREACHABLE] = "open_unreachable",
+    [BREAKER_CREDENTIALS] = "open_credentials",
+    [BREAKER_QUOTA] = "open_quota",
+};
+
+const char *breaker_name(enum breaker breaker)
+{
+    return breaker_names[breaker];
+}
+
+static void account_set_minute(struct account *account, int64_t boot)
+{
+    bucket_set(&account->minute, account->settings->limits.messages_per_minute, ACCOUNT_MINUTE_NS, boot);
+}
+
+static unsigned account_connections_max(const struct account *account)
+{
+    unsigned most = account->settings->limits.connections;
+    return most ? most : 1;
+}
+
+int account_new(const struct config *config, const struct config_account *settings, int64_t boot,
+    int64_t wall, struct account **ret_account)
+{
+    (void)wall;
+    struct account *account = calloc(1, sizeof *account);
+    if (!account)
+        return -ENOMEM;
+    account->name = strdup(settings->name);
+    if (!account->name) {
+        free(account);
+        return -ENOMEM;
+    }
+    account->config = config_ref(config);
+    account->settings = settings;
+    account->connections = account_connections_max(account);
+    account->connections_since = boot;
+    account->failed_at = account->complained_at = INT64_MIN;
+    account_set_minute(account, boot);
+    *ret_account = account;
+    return 0;
+}
+
+void account_free(struct account *account)
+{
+    if (!account)
+        return;
+    config_unref(account->config);
+    free(account->name);
+    free(account);
+}
+
+void account_configure(
+    struct account *account, const struct config *config, const struct config_account *settings, int64_t boot)
+{
+    // Where the server had not asked for fewer connections, all that are configured now may be used.
+    bool at_most = account->connections >= account_connections_max(account);
+    const struct config *old = account->config;
+    account->config = config_ref(config);
+    account->settings = settings;
+    config_unref(old);
+    if (at_most || account->connections > account_connections_max(account))
+        account->connections = account_connections_max(account);
+    if (account->recent_server >= settings->n_servers)
+        account->recent_server = 0;
+    account->window_one = false;
+    account_set_minute(account, boot);
+    account_retry_now(account, boot);
+}
+
+// Whether an hour of the ring still counts. Hours that lie ahead (the clock was set back) count: too little
+// may be sent then, too much never.
+static bool account_hour_counts(const struct account_hour *slot, int64_t hour)
+{
+    return slot->hour > hour - ACCOUNT_HOURS && (slot->messages || slot->recipients);
+}
+
+void account_day(
+    const struct account *account, int64_t wall, unsigned *ret_messages, unsigned *ret_recipients)
+{
+    uint64_t messages = 0, recipients = 0;
+    for (size_t i = 0; i < ACCOUNT_HOURS; i++) {
+        if (!account_hour_counts(&account->hours[i], wall / HOUR_NS))
+            continue;
+        messages += account->hours[i].messages;
+        recipients += account->hours[i].recipients;
+    }
+    *ret_messages = messages < UINT32_MAX ? (unsigned)messages : UINT32_MAX;
+    *ret_recipients = recipients < UINT32_MAX ? (unsigned)recipients : UINT32_MAX;
+}
+
+static void account_day_add(struct account *account, unsigned recipients, int64_t wall)
+{
+    int64_t hour = wall / HOUR_NS;
+    struct account_hour *slot = &account->hours[(uint64_t)hour % ACCOUNT_HOURS];
+    // A slot of a later hour that shares this place, after the clock was set far back, keeps what it holds.
+    if (!account_hour_counts(slot, hour))
+        *slot = (struct account_hour){0};
+    slot->hour = hour;
+    slot->messages += slot->messages < UINT32_MAX;
+    if (__builtin_add_overflow(slot->recipients, recipients, &slot->recipients))
+        slot->recipients = UINT32_MAX;
+    account->changed = true;
+}
+
+// When the oldest hour that counts stops doing so.
+static int64_t account_day_wait(const struct account *account, int64_t wall)
+{
+    int64_t hour = wall / HOUR_NS, oldest = INT64_MAX;
+    for (size_t i = 0; i < ACCOUNT_HOURS; i++)
+        if (account_hour_counts(&account->hours[i], hour) && account->hours[i].hour < oldest)
+            oldest = account->hours[i].hour;
+    // Never longer than a day, however far ahead an hour lies: it is looked at again then.
+    if (oldest > hour)
+        return ACCOUNT_PARK_MAX_NS;
+    return (oldest + ACCOUNT_HOURS) * HOUR_NS - wall;
+}
+
+unsigned account_recipients_left(const struct account *account, int64_t wall)
+{
+    unsigned messages, recipients, most = account->settings->limits.recipients_per_day;
+    if (!most)
+        return UINT32_MAX;
+    account_day(account, wall, &messages, &recipients);
+    return recipients < most ? most - recipients : 0;
+}
+
+static unsigned account_messages_left(const struct account *account, int64_t wall)
+{
+    unsigned messages, recipients, most = account->settings->limits.messages_per_day;
+    if (!most)
+        return UINT32_MAX;
+    account_day(account, wall, &messages, &recipients);
+    return messages < most ? most - messages : 0;
+}
+
+static unsigned account_no(int64_t wait, int64_t *ret_wait)
+{
+    if (ret_wait)
+        *ret_wait = wait;
+    return 0;
+}
+
+unsigned account_allows(const struct account *account, int64_t boot, int64_t wall, int64_t *ret_wait)
+{
+    bool open = account->breaker != BREAKER_CLOSED;
+    if (open && account->probing)
+        return account_no(INT64_MAX, ret_wait);
+    if (open && boot < account->probe_at)
+        return account_no(account->probe_at - boot, ret_wait);
+    if (boot < account->hold_until)
+        return account_no(account->hold_until - boot, ret_wait);
+    unsigned most = account_messages_left(account, wall);
+    unsigned recipients = account_recipients_left(account, wall);
+    if (!most || !recipients)
+        return account_no(account_day_wait(account, wall), ret_wait);
+    uint64_t minute = bucket_available(&account->minute, boot);
+    if (!minute)
+        return account_no(bucket_wait(&account->minute, boot), ret_wait);
+    if (open)
+        return 1;
+    // Each message has a recipient at least.
+    most = recipients < most ? recipients : most;
+    return minute < most ? (unsigned)minute : most;
+}
+
+void account_started(struct account *account, unsigned recipients, int64_t boot, int64_t wall)
+{
+    bucket_take(&account->minute, 1, boot);
+    account_day_add(account, recipients, wall);
+    if (account->breaker != BREAKER_CLOSED)
+        account->probing = true;
+}
+
+bool account_may_connect(const struct account *account, unsigned open, int64_t boot, int64_t *ret_wait)
+{
+    int64_t after =
+        account->connect_after > account->auth_after ? account->connect_after : account->auth_after;
+    if (account->breaker != BREAKER_CLOSED) {
+        if (open > 0)
+            return account_no(INT64_MAX, ret_wait);
+        if (!account->probing && account->probe_at > after)
+            after = account->probe_at;
+    }
+    if (open >= account->connections)
+        return account_no(INT64_MAX, ret_wait);
+    if (boot < after)
+        return account_no(after - boot, ret_wait);
+    return true;
+}
+
+// The next wait of a backoff from retry.first to retry.max that doubles, and the moment it ends.
+static int64_t account_backoff(const struct account *account, int64_t *wait, int64_t boot)
+{
+    int64_t doubled = *wait > ACCOUNT_PARK_MAX_NS ? *wait : *wait * 2;
+    struct config plain = {.retry = account->config->retry};
+    plain.retry.jitter = 0;
+    *wait = retry_wait(&plain, doubled, 0);
+    return boot + retry_wait(account->config, *wait, retry_random());
+}
+
+static void account_say(struct account *account, const struct outcome *outcome, const char *words)
+{
+    (void)snprintf(account->reason, sizeof account->reason, "%s", words ? words : "");
+    account->fix = outcome->fix;
+    account->changed = true;
+}
+
+// Opens the breaker, or keeps it open after a probe.
+static enum account_change account_open(
+    struct account *account, enum breaker breaker, const struct outcome *outcome, const char *words)
+{
+    enum breaker before = account->breaker;
+    account_say(account, outcome, words);
+    account->breaker = breaker;
+    account->at_login = outcome->at_login;
+    account->probing = false;
+    if (before != breaker)
+        account->probe_wait = 0;
+    return before == breaker ? ACCOUNT_SAME : ACCOUNT_PAUSED;
+}
+
+static enum account_change account_close(struct account *account)
+{
+    account->breaker = BREAKER_CLOSED;
+    account->probing = account->at_login = false;
+    account->probe_wait = account->probe_at = account->hold_until = 0;
+    account->reason[0] = '\0';
+    account->fix = NULL;
+    account->failures = account->complaints = 0;
+    account->changed = true;
+    return ACCOUNT_RESUMED;
+}
+
+enum account_change account_logged_in(struct account *account, int64_t boot)
+{
+    (void)boot;
+    account->logins_total++;
+    account->auth_failures = 0;
+    account->auth_wait = account->auth_after = 0;
+    if (account->breaker != BREAKER_CLOSED && account->at_login)
+        return account_close(account);
+    return ACCOUNT_SAME;
+}
+
+enum account_change account_succeeded(struct account *account, int64_t boot)
+{
+    account->sent_total++;
+    account->failures = account->complaints = account->auth_failures = 0;
+    if (account->connections < account_connections_max(account) &&
+        boot - account->connections_since >= ACCOUNT_GROW_NS) {
+        account->connections++;
+        account->connections_since = boot;
+    }
+    // One more that was under way says nothing about a quota, and nothing about a login that came after its
+    // own.
+    if (!account->probing && account->breaker != BREAKER_UNREACHABLE)
+        return ACCOUNT_SAME;
+    return account_close(account);
+}
+
+static enum account_change account_unreachable(
+    struct account *account, const struct outcome *outcome, const char *words, int64_t boot)
+{
+    account->connect_after = boot + ACCOUNT_RECONNECT_NS;
+    if (account->breaker != BREAKER_CLOSED) {
+        // A probe that did not get through, whatever it was for; connections that were still open say nothing
+        // new.
+        if (!account->probing && boot < account->probe_at)
+            return ACCOUNT_SAME;
+        account->probing = false;
+        if (account->breaker == BREAKER_UNREACHABLE)
+            account_say(account, outcome, words);
+        account->probe_at = account_backoff(account, &account->probe_wait, boot);
+        account->changed = true;
+        return ACCOUNT_SAME;
+    }
+    // Several connections lost in one moment are one failure of the server.
+    if (account->failed_at != INT64_MIN && boot - account->failed_at < ACCOUNT_RECONNECT_NS)
+        return ACCOUNT_SAME;
+    account->failed_at = boot;
+    if (++account->failures < ACCOUNT_FAILURES_MAX)
+        return ACCOUNT_SAME;
+    enum account_change change = account_open(account, BREAKER_UNREACHABLE, outcome, words);
+    account->probe_at = account_backoff(account, &account->probe_wait, boot);
+    return change;
+}
+
+static enum account_change account_park(
+    struct account *account, const struct outcome *outcome, const char *words, int64_t boot)
+{
+    enum account_change change = account_open(account, BREAKER_QUOTA, outcome, words);
+    int64_t park =
+        outcome->park_ms > ACCOUNT_PARK_MAX_NS / 1000000 ? ACCOUNT_PARK_MAX_NS : outcome->park_ms * 1000000;
+    account->probe_at = park ? boot + park : account_backoff(account, &account->probe_wait, boot);
+    return change;
+}
+
+static enum account_change account_too_many_connections(
+    struct account *account, const struct outcome *outcome, const char *words, int64_t boot)
+{
+    // Complaints of one moment are one: they were all about the number that was open then.
+    if (account->complained_at != INT64_MIN && boot - account->complained_at < ACCOUNT_SHRINK_NS)
+        return ACCOUNT_SAME;
+    account->complained_at = account->connections_since = boot;
+    account->connect_after = boot + ACCOUNT_SHRINK_NS;
+    if (account->connections > 1) {
+        account->connections /= 2;
+        account->complaints = 0;
+        return ACCOUNT_SAME;
+    }
+    if (++account->complaints < ACCOUNT_FAILURES_MAX && account->breaker == BREAKER_CLOSED)
+        return ACCOUNT_SAME;
+    account->complaints = 0;
+    return account_park(account, outcome, words, boot);
+}
+
+static enum account_change account_throttled(
+    struct account *account, const struct outcome *outcome, const char *words, int64_t boot)
+{
+    if (account->breaker != BREAKER_CLOSED && !account->probing && boot < account->probe_at &&
+        !outcome->park_ms)
+        return ACCOUNT_SAME; // more of what opened it
+    if (outcome->park_ms && outcome->park_ms * 1000000 < ACCOUNT_PARK_LEAST_NS) {
+        account->hold_until = boot + outcome->park_ms * 1000000;
+        account->probing = false;
+        return ACCOUNT_SAME;
+    }
+    if (outcome->park_ms)
+        return account_park(account, outcome, words, boot);
+    if (outcome->fewer_connections)
+        return account_too_many_connections(account, outcome, words, boot);
+    if (outcome->at_login && account->breaker == BREAKER_CLOSED) {
+        if (boot < account->auth_after)
+            return ACCOUNT_SAME; // logins of one moment
+        account->auth_after = account_backoff(account, &account->auth_wait, boot);
+        if (++account->auth_failures < ACCOUNT_FAILURES_MAX)
+            return ACCOUNT_SAME;
+    }
+    return account_park(account, outcome, words, boot);
+}
+
+enum account_change account_troubled(
+    struct account *account, const struct outcome *outcome, const char *words, int64_t boot, int64_t wall)
+{
+    (void)wall;
+    enum account_change change;
+    switch (outcome->verdict) {
+    case VERDICT_ACCOUNT_UNREACHABLE:
+        return account_unreachable(account, outcome, words, boot);
+    case VERDICT_ACCOUNT_THROTTLED:
+        return account_throttled(account, outcome, words, boot);
+    case VERDICT_ACCOUNT_CREDENTIALS:
+        change = account_open(account, BREAKER_CREDENTIALS, outcome, words);
+        account->probe_at = boot + ACCOUNT_CREDENTIALS_NS;
+        return change;
+    default:
+        return ACCOUNT_SAME;
+    }
+}
+
+void account_probe_over(struct account *account)
+{
+    account->probing = false;
+}
+
+void account_retry_now(struct account *account, int64_t boot)
+{
+    if (account->breaker == BREAKER_QUOTA)
+        return;
+    account->auth_after = account->connect_after = 0;
+    if (account->breaker != BREAKER_CLOSED)
+        account->probe_at = boot;
+}
