@@ -65,6 +65,7 @@ struct account {
     int64_t hold_until;              // boot; no new mail before this
     unsigned connections;            // AIMD: how many are allowed now, 1 … settings->limits.connections
     int64_t connections_since;       // boot; the last change of `connections`
+    int64_t complained_at;           // boot; the last complaint about too many connections that was counted
     unsigned complaints;             // about too many connections in a row while there was only one
     bool window_one;                 // the server answered out of step: one message at a time
     struct bucket minute;

@@ -253,7 +253,7 @@ static int accounts_read(int state_fd, char **ret_text, size_t *ret_length)
 int account_load_all(int state_fd, struct account *const *accounts, size_t n, int64_t boot, int64_t wall)
 {
     __attribute__((cleanup(text_free))) char *text = NULL;
-    size_t length;
+    size_t length = 0;
     int error = accounts_read(state_fd, &text, &length);
     if (error)
         return error == -ENOENT ? 0 : error;
