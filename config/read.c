@@ -50,14 +50,12 @@ void read_note_given(struct reader *reader, enum config_feature feature, const s
 static void report_unknown(struct reader *reader, const struct schema_key *parent,
     const struct tree_node *key, const struct config_path *path)
 {
-    if (!report_has_room(reader->report))
-        return;
+    struct report *report = reader->report;
     struct nearest nearest = {.word = key->text};
     const struct schema_key *known = NULL;
-    while ((known = schema_next(parent, known)))
+    while (report_has_room(report) && (known = schema_next(parent, known)))
         nearest_offer(&nearest, schema_name(known));
     const struct schema_key *elsewhere = schema_elsewhere(key->text);
-    struct report *report = reader->report;
     if (nearest.best)
         report_error(
             report, key->mark, path, "unknown key `%.80s`; did you mean `%s`?", key->text, nearest.best);
@@ -140,7 +138,7 @@ static void read_pair(struct reader *reader, const struct schema_key *parent, co
     const struct schema_key *key = schema_child(parent, pair->key->text);
     struct config_path below = {path, pair->key->text};
     if (!key) {
-        report_unknown(reader, parent, pair->key, path);
+        report_unknown(reader, parent, pair->key, &below);
         return;
     }
     if (key->type == SCHEMA_MAP || key->type == SCHEMA_NAMED) {
@@ -154,8 +152,9 @@ static void read_pair(struct reader *reader, const struct schema_key *parent, co
     }
     size_t errors = reader->report->findings->n_errors;
     value_read(&(struct value){reader, key, &below, pair->value, (char *)draft + key->offset});
-    if (key->feature != CONFIG_FEATURE_BASE && errors == reader->report->findings->n_errors &&
-        says_something(pair->value))
+    // Of OAuth an account's `auth` speaks for all its keys (resolve_account.c).
+    bool noted = key->feature != CONFIG_FEATURE_BASE && key->feature != CONFIG_FEATURE_OAUTH;
+    if (noted && errors == reader->report->findings->n_errors && says_something(pair->value))
         read_note_given(reader, key->feature, &below);
 }
 
@@ -171,7 +170,7 @@ static void read_map(struct reader *reader, const struct schema_key *parent, con
     const struct schema_key *key = NULL;
     while ((key = schema_next(parent, key)))
         if ((key->flags & SCHEMA_REQUIRED) && !tree_get(node, schema_name(key)))
-            report_error(reader->report, mark, path, "`%s` is missing", schema_name(key));
+            report_error(reader->report, mark, &(struct config_path){path, schema_name(key)}, "is missing");
 }
 
 void read_tree(struct reader *reader, const struct tree_node *root)

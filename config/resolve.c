@@ -94,8 +94,9 @@ static void link_tenants(
             links->broken[i] = true;
         }
         if (*draft->account && links->accounts[i] == NOWHERE) {
-            report_no_such(reader, mark_of(draft, "account"), &(struct config_path){&path, "account"},
-                "account", draft->account, account_name_at, reader->n_accounts);
+            if (reader->n_accounts > 0) // else that was said already, once
+                report_no_such(reader, mark_of(draft, "account"), &(struct config_path){&path, "account"},
+                    "account", draft->account, account_name_at, reader->n_accounts);
             links->broken[i] = true;
         }
         if (draft->map->kind != TREE_MAP && !tree_is_null(draft->map))
@@ -133,12 +134,11 @@ static void cut_cycles(struct reader *reader, struct links *links)
         for (size_t j = links->parents[at]; j != at; j = links->parents[j])
             first = j < first ? j : first;
         report_cycle(reader, links, first);
-        for (size_t j = first, next; !links->broken[j] || j != first; j = next) {
-            next = links->parents[j];
-            links->broken[j] = true;
-            if (next == first)
-                break;
-        }
+        size_t member = first;
+        do {
+            links->broken[member] = true;
+            member = links->parents[member];
+        } while (member != first);
         links->parents[first] = NOWHERE;
     }
 }
@@ -209,10 +209,25 @@ static void resolve_default_tenant(struct reader *reader, const struct tree_node
                                                       : NULL;
 }
 
+// "/var/spool/" names what "/var/spool" names; one spelling spares everybody else the question.
+static void drop_slashes(struct reader *reader, const char **path)
+{
+    size_t length = strlen(*path);
+    while (length > 1 && (*path)[length - 1] == '/')
+        length--;
+    if ((*path)[length] == '\0')
+        return;
+    const char *copy = config_arena_copy(reader->arena, *path, length);
+    if (copy)
+        *path = copy;
+    else
+        reader->report->error = -ENOMEM;
+}
+
 // Keys of the top level that must agree with each other.
 static void check_global(struct reader *reader, const struct tree_node *root)
 {
-    const struct config *config = &reader->global.config;
+    struct config *config = &reader->global.config;
     const struct tree_node *retry = tree_get(root, "retry"), *state = tree_get(root, "state");
     struct config_path path = {NULL, "retry"};
     if (config->retry.first_ms > config->retry.max_ms) {
@@ -224,13 +239,15 @@ static void check_global(struct reader *reader, const struct tree_node *root)
             &(struct config_path){&path, first ? "first" : "max"},
             "retry.first cannot be longer than retry.max");
     }
+    drop_slashes(reader, &config->spool);
+    drop_slashes(reader, &config->state);
     size_t length = strlen(config->spool);
     if (strncmp(config->state, config->spool, length) == 0 &&
         (config->state[length] == '\0' || config->state[length] == '/')) {
         const struct tree_node *node = state ? state : tree_get(root, "spool");
-        report_error(reader->report, node ? node->mark : (struct config_mark){0},
+        report_warning(reader->report, node ? node->mark : (struct config_mark){0},
             &(struct config_path){NULL, state ? "state" : "spool"},
-            "the state directory cannot lie in the spool, where every directory is a tenant");
+            "the state directory lies in the spool, where every directory is taken for a tenant");
     }
 }
 
