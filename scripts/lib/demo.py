@@ -7,6 +7,7 @@ The server asks for STARTTLS and a login, writes what it takes to a Maildir, ref
 
 import email
 import email.policy
+import logging
 import mailbox
 import os
 import pathlib
@@ -17,9 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult
+# aiosmtpd warns of a deprecated attribute that it uses itself, before its loggers can be told.
+warnings.simplefilter("ignore")
+logging.getLogger("mail.log").setLevel(logging.ERROR)
+
+from aiosmtpd.controller import Controller  # noqa: E402
+from aiosmtpd.smtp import AuthResult  # noqa: E402
 
 SECONDS = 25
 USER, PASSWORD = "mailer@contoso.example", "correct horse battery"
@@ -101,7 +107,8 @@ class Receiver:
         return "250 2.1.5 Ok"
 
     async def handle_DATA(self, server, session, envelope):
-        key = self.maildir.add(envelope.content)
+        trace = f"Return-Path: <{envelope.mail_from}>\r\nDelivered-To: {', '.join(envelope.rcpt_tos)}\r\n"
+        key = self.maildir.add(trace.encode() + envelope.content)
         return f"250 2.0.0 Ok: queued as {key.split('.')[1]}"
 
 
@@ -178,10 +185,10 @@ def deliver(program, home, spool):
 
 
 def show_received(maildir):
-    for message in mailbox.Maildir(maildir, factory=None):
-        parsed = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
-        print(f"    From: {parsed['From']}\n        Subject: {parsed['Subject']}; "
-              f"to {parsed['X-RcptTo'] or parsed['To']}; Bcc header: {parsed['Bcc'] or 'gone'}")
+    for path in sorted(pathlib.Path(maildir, "new").iterdir()):
+        parsed = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+        print(f"    From: {parsed['From']}\n        Subject: {parsed['Subject']}\n        delivered to: {parsed['Delivered-To']}"
+              f"; in its header To: {parsed['To']}, Bcc: {parsed['Bcc'] or 'none'}")
 
 
 def demonstrate(program, home):

@@ -2,12 +2,14 @@
 
 import random
 
+import pytest
 import run
 import servers
 from support import mail
 from support.wait import wait_until
 
 SERVER = servers.Exim
+pytestmark = pytest.mark.xdist_group("exim")
 
 
 def test_thousand_messages_and_rejected_recipients(agent, server):

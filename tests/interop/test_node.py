@@ -1,10 +1,12 @@
 """npm's smtp-server: PIPELINING without CHUNKING, AUTH over STARTTLS and implicit TLS. It stores what it gets unchanged."""
 
+import pytest
 import run
 import servers
 from support import mail
 
 SERVER = servers.NodeServer
+pytestmark = pytest.mark.xdist_group("node")
 
 
 def test_thousand_messages(agent, server):

@@ -2,12 +2,14 @@
 
 import random
 
+import pytest
 import run
 import servers
 from support import mail
 from support.wait import wait_until
 
 SERVER = servers.OpenSMTPD
+pytestmark = pytest.mark.xdist_group("opensmtpd")
 
 
 def test_thousand_messages(agent, server):

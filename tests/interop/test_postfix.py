@@ -2,12 +2,14 @@
 
 import re
 
+import pytest
 import run
 import servers
 from support import mail
 from support.agent import wait_until
 
 SERVER = servers.Postfix
+pytestmark = pytest.mark.xdist_group("postfix")
 
 
 def simple(subject):
