@@ -1,0 +1,184 @@
+// Moves between states, and the choice of a free name (see spool.h).
+//
+// A collision counts the variant up, never down. So a message's name in cur/ has at least the number of the
+// name its status has in deferred/, and its name in a higher state at least the number it had in cur/: that
+// is the direction in which the searches here look.
+#include "spool_internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h> // renameat2
+#include <string.h>
+#include <unistd.h>
+
+#define NEAR_BELOW 16  // variants below a name that are searched for its status
+#define TRIES_MAX  100 // names tried where others keep taking the chosen one
+
+enum taken { TAKEN_NOT, TAKEN_OTHER, TAKEN_OWN_MESSAGE, TAKEN_OWN_STATUS };
+
+// What holds name in dir, as seen from the message `owner`: 0 or positive is an enum taken. The status is
+// looked at where only one of the two checks could tell, so a free name costs two lookups and a taken one
+// costs one.
+static int probe(int dir, bool with_status, const char *name, ino_t owner)
+{
+    struct stat st;
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return st.st_ino == owner && S_ISREG(st.st_mode) ? TAKEN_OWN_MESSAGE : TAKEN_OTHER;
+    if (errno != ENOENT)
+        return -errno;
+    if (!with_status)
+        return TAKEN_NOT;
+    uint64_t inode, size;
+    int r = status_peek(dir, name, &inode, &size);
+    if (r == -ENOENT)
+        return TAKEN_NOT;
+    if (r < 0)
+        return r == -EBADMSG ? TAKEN_OTHER : r;
+    return inode == owner ? TAKEN_OWN_STATUS : TAKEN_OTHER;
+}
+
+// The lowest variant above `number` that a search with ever wider steps finds free, so that a producer who
+// always uses one name costs a logarithm and not a walk.
+static int gallop(int dir, bool with_status, const char *name, ino_t owner, unsigned number,
+    char ret_name[static SPOOL_NAME_SIZE])
+{
+    char variant[SPOOL_NAME_SIZE];
+    unsigned taken = number, step = 1, free_at = 0;
+    while (free_at == 0 || free_at - taken > 1) {
+        unsigned next = free_at != 0 ? taken + (free_at - taken) / 2 : taken + step;
+        if (next > SPOOL_VARIANT_MAX) {
+            if (taken == SPOOL_VARIANT_MAX)
+                return -EEXIST;
+            next = SPOOL_VARIANT_MAX;
+        }
+        spool_name_variant(name, next, variant);
+        int r = probe(dir, with_status, variant, owner);
+        if (r < 0)
+            return r;
+        if (r == TAKEN_OTHER) {
+            taken = next;
+            step *= 2;
+        } else {
+            free_at = next;
+        }
+    }
+    spool_name_variant(name, free_at, ret_name);
+    return 0;
+}
+
+// The number of the variant at or just below name whose status is the owner's, 0 for none. A claim that
+// collided in cur/ has counted the name up meanwhile.
+static int own_status_below(int dir, const char *name, ino_t owner)
+{
+    unsigned number = spool_name_number(name);
+    for (unsigned n = number - 1; n >= 1 && n + NEAR_BELOW >= number; n--) {
+        char variant[SPOOL_NAME_SIZE];
+        spool_name_variant(name, n, variant);
+        int r = probe(dir, true, variant, owner);
+        if (r < 0)
+            return r;
+        if (r == TAKEN_OWN_STATUS)
+            return (int)n;
+    }
+    return 0;
+}
+
+static int choose(
+    int dir, bool with_status, const char *name, ino_t owner, char ret_name[static SPOOL_NAME_SIZE])
+{
+    int r = probe(dir, with_status, name, owner);
+    if (r < 0)
+        return r;
+    unsigned number = spool_name_number(name);
+    if (r != TAKEN_OWN_MESSAGE && r != TAKEN_OWN_STATUS) {
+        int below = with_status ? own_status_below(dir, name, owner) : 0;
+        if (below < 0)
+            return below;
+        if (below > 0)
+            number = (unsigned)below;
+        else if (r == TAKEN_OTHER) {
+            r = gallop(dir, with_status, name, owner, number, ret_name);
+            // Everything above is taken: a name that came in with a high number starts again from the first.
+            return r == -EEXIST && number > 1 ? gallop(dir, with_status, name, owner, 1, ret_name) : r;
+        }
+    }
+    spool_name_variant(name, number, ret_name);
+    return 0;
+}
+
+int spool_choose(const struct spool_tenant *tenant, enum spool_state to, const char *name, ino_t owner,
+    char ret_name[static SPOOL_NAME_SIZE])
+{
+    return choose(tenant->dir[to], spool_state_has_status(to), name, owner, ret_name);
+}
+
+int spool_find_inode(int dir, const char *name, ino_t inode, char ret_name[static SPOOL_NAME_SIZE])
+{
+    unsigned first = spool_name_number(name), gap = 0;
+    for (unsigned n = first; n - first < SPOOL_PROBE_MAX && n <= SPOOL_VARIANT_MAX && gap < SPOOL_PROBE_GAP;
+         n++) {
+        char variant[SPOOL_NAME_SIZE];
+        spool_name_variant(name, n, variant);
+        int r = probe(dir, false, variant, inode);
+        if (r < 0)
+            return r;
+        if (r == TAKEN_OWN_MESSAGE) {
+            memcpy(ret_name, variant, sizeof variant);
+            return 1;
+        }
+        gap = r == TAKEN_NOT ? gap + 1 : 0;
+    }
+    return 0;
+}
+
+// The message lies in the target already: only its old name is left to remove.
+static int drop_source(int dir, const char *name, const char *target, char ret_name[static SPOOL_NAME_SIZE])
+{
+    if (TEMP_FAILURE_RETRY(unlinkat(dir, name, 0)) < 0)
+        return -errno;
+    spool_name_copy(ret_name, target);
+    return 0;
+}
+
+// Whether `to` has the inode of from/name already, under any later variant; only worth a look where the file
+// has more than one name.
+static int moved_before(const struct spool_tenant *tenant, enum spool_state from, const char *name,
+    enum spool_state to, char ret_name[static SPOOL_NAME_SIZE])
+{
+    struct stat st;
+    if (fstatat(tenant->dir[from], name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    return st.st_nlink > 1 ? spool_find_inode(tenant->dir[to], name, st.st_ino, ret_name) : 0;
+}
+
+int spool_move(const struct spool_tenant *tenant, enum spool_state from, const char *name, ino_t owner,
+    enum spool_state to, char ret_name[static SPOOL_NAME_SIZE])
+{
+    char source[SPOOL_NAME_SIZE], target[SPOOL_NAME_SIZE];
+    bool with_status = spool_state_has_status(to);
+    spool_name_copy(source, name); // ret_name may be name
+    memcpy(target, source, sizeof target);
+    // A claim skips this: whoever claims looks at the links of the open file anyway.
+    int r = to != SPOOL_CUR ? moved_before(tenant, from, source, to, target) : 0;
+    if (r != 0)
+        return r < 0 ? r : drop_source(tenant->dir[from], source, target, ret_name);
+    if (with_status)
+        r = choose(tenant->dir[to], true, source, owner, target);
+    for (int try = 0; r == 0 && try < TRIES_MAX; try++) {
+        if (TEMP_FAILURE_RETRY(
+                renameat2(tenant->dir[from], source, tenant->dir[to], target, RENAME_NOREPLACE)) == 0) {
+            memcpy(ret_name, target, sizeof target);
+            return 0;
+        }
+        if (errno != EEXIST)
+            return -errno;
+        struct stat st;
+        if (fstatat(tenant->dir[from], source, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            return -errno;
+        r = probe(tenant->dir[to], false, target, st.st_ino);
+        if (r == TAKEN_OWN_MESSAGE)
+            return drop_source(tenant->dir[from], source, target, ret_name);
+        if (r >= 0)
+            r = choose(tenant->dir[to], with_status, source, owner, target);
+    }
+    return r < 0 ? r : -EEXIST;
+}
