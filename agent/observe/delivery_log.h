@@ -18,7 +18,8 @@ enum delivery_event {
     DELIVERY_EXPIRED,
 };
 
-// One line. Strings are borrowed; NULL or "" leaves a key out, a negative number too. Times in ms.
+// One line. Strings are borrowed; NULL or "" leaves a key out (but in a sent line, which always has every
+// text key, as key=""), a negative number too. Times in ms.
 struct delivery_line {
     int64_t time; // wall ns
     enum delivery_event event;

@@ -24,7 +24,8 @@ extern const char
     *const observe_classes[OBSERVE_CLASSES];        // the class= values of deferred lines, see outcome.h
 size_t observe_class_index(const char *class_name); // the last one for a name that is not in the list
 
-#define OBSERVE_REASONS 5 // recipient policy size malformed expired, as enum status_reason less one
+#define OBSERVE_REASONS 5 // as enum status_reason less one
+extern const char *const observe_reasons[OBSERVE_REASONS];
 
 struct observe_count {
     uint64_t count, bytes;
