@@ -1,0 +1,489 @@
+// A configuration that is right: every value where config.h promises it, defaults, presets, inheritance,
+// references.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "config_support.h"
+#include <errno.h>
+#include <math.h>
+#include <sys/stat.h>
+
+#define MINUTE ((int64_t)60000)
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+
+static void load_good(struct loaded *loaded, const char *text, const char *findings)
+{
+    load_text(loaded, text);
+    if (loaded->result != 0 || strcmp(loaded->text, findings) != 0)
+        fail_msg("result %d, findings:\n%s", loaded->result, loaded->text);
+}
+
+static void defaults(void **state)
+{
+    (void)state;
+    struct loaded loaded;
+    load_good(&loaded,
+        "version: 1\n"
+        "domain: pbx.example.com\n"
+        "accounts: {relay: {auth: none, server: mail.example.com}}\n"
+        "tenants: {only: {account: relay}}\n",
+        "");
+    const struct config *config = loaded.config;
+    assert_string_equal(config->path, loaded.path);
+    assert_string_equal(config->spool, "/var/spool/outtray");
+    assert_string_equal(config->state, "/var/lib/outtray");
+    assert_string_equal(config->agent, "main");
+    assert_string_equal(config->domain, "pbx.example.com");
+    assert_true(config->custom_from);
+    assert_ptr_equal(config->default_tenant, &config->tenants[0]);
+    assert_int_equal(config->retry.first_ms, MINUTE);
+    assert_int_equal(config->retry.max_ms, 4 * HOUR);
+    assert_int_equal(config->retry.give_up_after_ms, 5 * DAY);
+    assert_true(fabs(config->retry.jitter - 0.2) < 1e-9);
+    assert_int_equal(config->retention.sent_ms, 7 * DAY);
+    assert_int_equal(config->retention.failed_ms, 30 * DAY);
+    assert_int_equal(config->retention.tmp_ms, 36 * HOUR);
+    assert_int_equal(config->limits.message_size, 50u << 20);
+    assert_int_equal(config->limits.header_size, 256u << 10);
+    assert_int_equal(config->limits.recipients, 10000);
+    assert_int_equal(config->log.format, CONFIG_LOG_LOGFMT);
+    assert_string_equal(config->log.file, "");
+    assert_true(config->metrics.textfile);
+    assert_string_equal(config->metrics.listen, "");
+    assert_null(config->hooks.failed[0]);
+    assert_null(config->hooks.account_paused[0]);
+    assert_null(config->hooks.account_resumed[0]);
+    assert_int_equal(config->n_tenants, 1);
+    const struct config_tenant *tenant = &config->tenants[0];
+    assert_string_equal(tenant->name, "only");
+    assert_null(tenant->parent);
+    assert_ptr_equal(tenant->account, &config->accounts[0]);
+    assert_string_equal(tenant->from, "root@pbx.example.com");
+    assert_string_equal(tenant->from_rule, "root@domain");
+    assert_int_equal(tenant->reply_to, CONFIG_REPLY_TO_NONE);
+    assert_false(tenant->tenant_header);
+    assert_true(tenant->envelope_headers);
+    assert_string_equal(tenant->group, "");
+    assert_int_equal(tenant->weight, 1);
+    loaded_release(&loaded);
+}
+
+static void account_defaults(void **state)
+{
+    (void)state;
+    struct loaded loaded;
+    load_good(&loaded,
+        "version: 1\ndomain: d.example\n"
+        "accounts: {relay: {auth: basic, email: a@d.example, server: mail.example.com, password_file: "
+        "/etc/pw}}\n"
+        "tenants: {t: {account: relay}}\n",
+        "");
+    const struct config_account *account = &loaded.config->accounts[0];
+    assert_string_equal(account->name, "relay");
+    assert_int_equal(account->auth, CONFIG_AUTH_BASIC);
+    assert_string_equal(account->email, "a@d.example");
+    assert_int_equal(account->envelope_from, CONFIG_ENVELOPE_ACCOUNT);
+    assert_int_equal(account->n_servers, 1);
+    assert_string_equal(account->servers[0], "mail.example.com");
+    assert_int_equal(account->encryption, CONFIG_ENCRYPTION_STARTTLS);
+    assert_int_equal(account->port, 587);
+    assert_string_equal(account->username, "a@d.example");
+    assert_string_equal(account->password_file, "/etc/pw");
+    assert_string_equal(account->tls.ca_file, "");
+    assert_true(account->tls.verify);
+    assert_string_equal(account->tls.pinned_key, "");
+    assert_string_equal(account->tls.certificate_file, "");
+    assert_string_equal(account->tls.key_file, "");
+    assert_int_equal(account->limits.connections, 4);
+    assert_int_equal(account->limits.window, 8);
+    assert_int_equal(account->limits.messages_per_connection, 1000);
+    assert_int_equal(account->limits.messages_per_minute, 0);
+    assert_int_equal(account->limits.messages_per_day, 0);
+    assert_int_equal(account->limits.recipients_per_message, 100);
+    assert_int_equal(account->limits.recipients_per_day, 0);
+    assert_int_equal(account->timeouts.connect_ms, 30000);
+    assert_int_equal(account->timeouts.command_ms, 5 * MINUTE);
+    assert_int_equal(account->timeouts.data_ms, 10 * MINUTE);
+    assert_int_equal(account->timeouts.idle_ms, MINUTE);
+    assert_string_equal(account->oauth.client_id, "");
+    assert_string_equal(account->oauth.token_url, "");
+    loaded_release(&loaded);
+}
+
+// Every key with a value other than its default.
+static const char full[] =
+    "version: 1\nspool: /srv/spool/\nstate: /srv/state//\nagent: west\ndomain: d.example\n"
+    "custom_from: true\ndefault_tenant: slave\n"
+    "accounts:\n"
+    "  relay:\n"
+    "    auth: basic\n    email: a@d.example\n    envelope_from: message\n"
+    "    server: [one.example, '[2001:db8::1]', 192.0.2.1]\n"
+    "    encryption: tls\n    port: 2465\n    username: someone\n    password_file: credential\n"
+    "    tls: {ca_file: /ca, verify: false, certificate_file: /cert, key_file: key,\n"
+    "      pinned_key: sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=}\n"
+    "    limits: {connections: 1000, window: 256, messages_per_connection: 0, messages_per_minute: 5,\n"
+    "      messages_per_day: 6, recipients_per_message: 7, recipients_per_day: 8}\n"
+    "    timeouts: {connect: 1s, command: 2s, data: 3s, idle: 1h}\n"
+    "tenants:\n"
+    "  slave: {parent: main, reply_to: original, tenant_header: true, envelope_headers: false, group: mail,"
+    " weight: 1000}\n"
+    "  main: {account: relay, from: 'Main <m@d.example>'}\n"
+    "retry: {first: 1s, max: 10m, give_up_after: 1d, jitter: 1}\n"
+    "retention: {sent: never, failed: never, tmp: never}\n"
+    "limits: {message_size: 1k, header_size: 1k, recipients: 1}\n"
+    "log: {format: json, file: /var/log/outtray.log}\n"
+    "metrics: {textfile: false, listen: '[::1]:9464'}\n"
+    "hooks: {failed: [/bin/a, -b, ''], account_paused: [/bin/p], account_resumed: [/bin/r, \"x y\"]}\n";
+
+static void every_key(void **state)
+{
+    (void)state;
+    struct loaded loaded;
+    load_good(&loaded, full, "");
+    const struct config *config = loaded.config;
+    assert_string_equal(config->spool, "/srv/spool");
+    assert_string_equal(config->state, "/srv/state");
+    assert_string_equal(config->agent, "west");
+    assert_string_equal(config->default_tenant->name, "slave");
+    const struct config_account *account = config_find_account(config, "relay");
+    assert_int_equal(account->envelope_from, CONFIG_ENVELOPE_MESSAGE);
+    assert_int_equal(account->n_servers, 3);
+    assert_string_equal(account->servers[0], "one.example");
+    assert_string_equal(account->servers[1], "2001:db8::1");
+    assert_string_equal(account->servers[2], "192.0.2.1");
+    assert_int_equal(account->encryption, CONFIG_ENCRYPTION_TLS);
+    assert_int_equal(account->port, 2465);
+    assert_string_equal(account->username, "someone");
+    assert_string_equal(account->password_file, "credential");
+    assert_false(account->tls.verify);
+    assert_string_equal(account->tls.ca_file, "/ca");
+    assert_string_equal(account->tls.certificate_file, "/cert");
+    assert_string_equal(account->tls.key_file, "key");
+    assert_string_equal(account->tls.pinned_key, "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    assert_int_equal(account->limits.connections, 1000);
+    assert_int_equal(account->limits.window, 256);
+    assert_int_equal(account->limits.messages_per_connection, 0);
+    assert_int_equal(account->limits.messages_per_minute, 5);
+    assert_int_equal(account->limits.messages_per_day, 6);
+    assert_int_equal(account->limits.recipients_per_message, 7);
+    assert_int_equal(account->limits.recipients_per_day, 8);
+    assert_int_equal(account->timeouts.connect_ms, 1000);
+    assert_int_equal(account->timeouts.command_ms, 2000);
+    assert_int_equal(account->timeouts.data_ms, 3000);
+    assert_int_equal(account->timeouts.idle_ms, HOUR);
+    const struct config_tenant *slave = config_find_tenant(config, "slave");
+    assert_string_equal(slave->parent->name, "main");
+    assert_ptr_equal(slave->parent, config_find_tenant(config, "main"));
+    assert_ptr_equal(slave->account, account);
+    assert_string_equal(slave->from, "Main <m@d.example>");
+    assert_string_equal(slave->from_rule, "parent main");
+    assert_int_equal(slave->reply_to, CONFIG_REPLY_TO_ORIGINAL);
+    assert_true(slave->tenant_header);
+    assert_false(slave->envelope_headers);
+    assert_string_equal(slave->group, "mail");
+    assert_int_equal(slave->weight, 1000);
+    assert_int_equal(slave->parent->reply_to, CONFIG_REPLY_TO_NONE); // only account and from are inherited
+    assert_int_equal(config->retry.first_ms, 1000);
+    assert_int_equal(config->retry.max_ms, 10 * MINUTE);
+    assert_int_equal(config->retry.give_up_after_ms, DAY);
+    assert_true(fabs(config->retry.jitter - 1) < 1e-9);
+    assert_int_equal(config->retention.sent_ms, CONFIG_NEVER);
+    assert_int_equal(config->retention.failed_ms, CONFIG_NEVER);
+    assert_int_equal(config->retention.tmp_ms, CONFIG_NEVER);
+    assert_int_equal(config->limits.message_size, 1024);
+    assert_int_equal(config->limits.header_size, 1024);
+    assert_int_equal(config->limits.recipients, 1);
+    assert_int_equal(config->log.format, CONFIG_LOG_JSON);
+    assert_string_equal(config->log.file, "/var/log/outtray.log");
+    assert_false(config->metrics.textfile);
+    assert_string_equal(config->metrics.listen, "[::1]:9464");
+    assert_string_equal(config->hooks.failed[0], "/bin/a");
+    assert_string_equal(config->hooks.failed[1], "-b");
+    assert_string_equal(config->hooks.failed[2], "");
+    assert_null(config->hooks.failed[3]);
+    assert_string_equal(config->hooks.account_paused[0], "/bin/p");
+    assert_string_equal(config->hooks.account_resumed[1], "x y");
+    loaded_release(&loaded);
+}
+
+static void microsoft_preset(void **state)
+{
+    (void)state;
+    struct loaded loaded;
+    load_good(&loaded,
+        "version: 1\ndomain: d.example\n"
+        "accounts:\n"
+        "  plain: {auth: microsoft, email: a@c.example, oauth: {client_id: x, tenant: c.example}}\n"
+        "  app: {auth: microsoft, email: a@c.example, limits: {connections: 1, messages_per_minute: 0},\n"
+        "    server: relay.example, port: 2587, oauth: {client_id: x, flow: client_credentials,\n"
+        "    client_secret_file: /s, token_url: 'https://t.example/{tenant}/t', tenant: abc}}\n"
+        "tenants: {t: {account: plain}, u: {account: app}}\n",
+        "");
+    const struct config_account *plain = config_find_account(loaded.config, "plain");
+    assert_string_equal(plain->servers[0], "smtp.office365.com");
+    assert_int_equal(plain->port, 587);
+    assert_int_equal(plain->encryption, CONFIG_ENCRYPTION_STARTTLS);
+    assert_int_equal(plain->limits.connections, 3);
+    assert_int_equal(plain->limits.messages_per_minute, 30);
+    assert_int_equal(plain->limits.recipients_per_message, 1000);
+    assert_int_equal(plain->limits.recipients_per_day, 10000);
+    assert_int_equal(plain->limits.messages_per_day, 0);
+    assert_int_equal(plain->limits.window, 8);
+    assert_int_equal(plain->oauth.flow, CONFIG_FLOW_AUTHORIZATION_CODE);
+    assert_string_equal(
+        plain->oauth.authorize_url, "https://login.microsoftonline.com/c.example/oauth2/v2.0/authorize");
+    assert_string_equal(
+        plain->oauth.token_url, "https://login.microsoftonline.com/c.example/oauth2/v2.0/token");
+    assert_string_equal(
+        plain->oauth.device_url, "https://login.microsoftonline.com/c.example/oauth2/v2.0/devicecode");
+    assert_string_equal(plain->oauth.revoke_url, "");
+    assert_string_equal(
+        plain->oauth.scope, "https://outlook.office.com/SMTP.Send offline_access openid email");
+    const struct config_account *app = config_find_account(loaded.config, "app");
+    assert_string_equal(app->servers[0], "relay.example"); // what the file says wins
+    assert_int_equal(app->n_servers, 1);
+    assert_int_equal(app->port, 2587);
+    assert_int_equal(app->limits.connections, 1);
+    assert_int_equal(app->limits.messages_per_minute, 0);
+    assert_int_equal(app->limits.recipients_per_message, 1000);
+    assert_string_equal(app->oauth.token_url, "https://t.example/abc/t");
+    assert_string_equal(app->oauth.scope, "https://outlook.office365.com/.default");
+    loaded_release(&loaded);
+}
+
+static void google_preset(void **state)
+{
+    (void)state;
+    struct loaded loaded;
+    load_good(&loaded,
+        "version: 1\ndomain: d.example\n"
+        "accounts:\n"
+        "  person: {auth: google, email: a@g.example, oauth: {client_id: x, client_secret_file: /s, login: "
+        "b@g.example}}\n"
+        "  robot: {auth: google, email: a@g.example, encryption: tls, oauth: {flow: service_account, "
+        "key_file: /k}}\n"
+        "  empty: {auth: google, email: a@g.example, server: \"\", oauth: {client_id: x, client_secret_file: "
+        "/s,\n"
+        "    tenant: \"\", scope: \"\", token_url: \"\", login: \"\"}}\n"
+        "tenants: {t: {account: person}, u: {account: robot}, v: {account: empty}}\n",
+        "");
+    const struct config_account *person = config_find_account(loaded.config, "person");
+    assert_string_equal(person->servers[0], "smtp.gmail.com");
+    assert_int_equal(person->port, 587);
+    assert_int_equal(person->limits.connections, 4);
+    assert_int_equal(person->limits.messages_per_day, 2000);
+    assert_int_equal(person->limits.recipients_per_message, 100);
+    assert_int_equal(person->limits.recipients_per_day, 10000);
+    assert_string_equal(person->oauth.authorize_url, "https://accounts.google.com/o/oauth2/v2/auth");
+    assert_string_equal(person->oauth.token_url, "https://oauth2.googleapis.com/token");
+    assert_string_equal(person->oauth.revoke_url, "https://oauth2.googleapis.com/revoke");
+    assert_string_equal(person->oauth.scope, "https://mail.google.com/ openid email");
+    assert_string_equal(person->oauth.login, "b@g.example");
+    const struct config_account *robot = config_find_account(loaded.config, "robot");
+    assert_int_equal(robot->encryption, CONFIG_ENCRYPTION_TLS);
+    assert_int_equal(robot->port, 465); // follows the encryption that the file gives
+    assert_string_equal(robot->oauth.scope, "https://mail.google.com/");
+    const struct config_account *empty = config_find_account(loaded.config, "empty");
+    assert_string_equal(empty->servers[0], "smtp.gmail.com"); // "" is what leaving the key out is
+    assert_string_equal(empty->oauth.token_url, "https://oauth2.googleapis.com/token");
+    assert_string_equal(empty->oauth.tenant, "common");
+    loaded_release(&loaded);
+}
+
+static void ports_follow_encryption(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *keys;
+        unsigned port;
+    } rows[] = {
+        {"encryption: none", 25},
+        {"encryption: starttls", 587},
+        {"encryption: tls", 465},
+        {"encryption: none, port: 2525", 2525},
+        {"encryption: tls, port: 1", 1},
+        {"port: 65535", 65535},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char text[512];
+        snprintf(text, sizeof(text),
+            "version: 1\ndomain: d.example\naccounts: {a: {auth: none, server: '::1', %s}}\ntenants: {t: "
+            "{account: a}}\n",
+            rows[i].keys);
+        struct loaded loaded;
+        load_good(&loaded, text, "");
+        assert_int_equal(loaded.config->accounts[0].port, rows[i].port);
+        loaded_release(&loaded);
+    }
+}
+
+static void who_gives_from(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "version: 1\ndomain: d.example\n%s"
+        "accounts: {a: {auth: none, server: s.example}, b: {auth: none, server: s.example}}\n"
+        "tenants:\n"
+        "  grandchild: {parent: child}\n"
+        "  child: {parent: top, account: b}\n"
+        "  top: {account: a, from: top@d.example}\n"
+        "  own: {parent: top, from: 'Own <own@d.example>', account: \"\"}\n"
+        "  bare: {account: a, from: \"\"}\n";
+    static const struct {
+        const char *tenant, *from, *rule, *account;
+    } rows[] = {
+        {"grandchild", "top@d.example", "parent top", "b"},
+        {"child", "top@d.example", "parent top", "b"},
+        {"top", "top@d.example", "tenant top", "a"},
+        {"own", "Own <own@d.example>", "tenant own", "a"},
+        {"bare", "root@d.example", "root@domain", "a"},
+    };
+    for (int custom = 0; custom < 2; custom++) {
+        char buffer[1024];
+        snprintf(buffer, sizeof(buffer), text, custom ? "" : "custom_from: false\n");
+        struct loaded loaded;
+        load_good(&loaded, buffer, "");
+        assert_null(loaded.config->default_tenant); // there are several, none is named
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+            const struct config_tenant *tenant = config_find_tenant(loaded.config, rows[i].tenant);
+            assert_non_null(tenant);
+            assert_ptr_equal(tenant, &loaded.config->tenants[i]); // in the order of the file
+            assert_string_equal(tenant->from, custom ? rows[i].from : "root@d.example");
+            assert_string_equal(tenant->from_rule, custom ? rows[i].rule : "custom_from: false");
+            assert_string_equal(tenant->account->name, rows[i].account);
+        }
+        assert_null(config_find_tenant(loaded.config, "nobody"));
+        assert_null(config_find_account(loaded.config, ""));
+        loaded_release(&loaded);
+    }
+}
+
+static int collect(const char *path, void *arg)
+{
+    fprintf(arg, "%s ", path);
+    return 0;
+}
+
+static int stop(const char *path, void *arg)
+{
+    (void)path;
+    ++*(int *)arg;
+    return 7;
+}
+
+static void given_keys_of_a_feature(void **state)
+{
+    (void)state;
+    struct loaded loaded;
+    load_good(&loaded,
+        "version: 1\ndomain: d.example\n"
+        "accounts:\n"
+        "  a: {auth: google, email: a@g.example, oauth: {client_id: x, client_secret_file: /s}}\n"
+        "  b: {auth: none, server: s.example}\n"
+        "tenants: {t: {account: a}}\n"
+        "metrics: {listen: \"\"}\n"
+        "hooks: {account_paused: [/bin/true], failed: [], account_resumed: [/bin/true]}\n",
+        "");
+    static const char *const expected[] = {
+        [CONFIG_FEATURE_OAUTH] = "accounts.a.auth ",
+        [CONFIG_FEATURE_HOOKS] = "hooks.account_paused hooks.account_resumed ",
+        [CONFIG_FEATURE_METRICS_LISTEN] = "",
+    };
+    for (unsigned i = CONFIG_FEATURE_OAUTH; i <= CONFIG_FEATURE_METRICS_LISTEN; i++) {
+        char *text = NULL;
+        size_t size;
+        FILE *out = open_memstream(&text, &size);
+        assert_int_equal(config_visit_given(loaded.config, i, collect, out), 0);
+        fclose(out);
+        assert_string_equal(text, expected[i]);
+        free(text);
+    }
+    int calls = 0;
+    assert_int_equal(config_visit_given(loaded.config, CONFIG_FEATURE_HOOKS, stop, &calls), 7);
+    assert_int_equal(calls, 1);
+    loaded_release(&loaded);
+}
+
+static void references(void **state)
+{
+    (void)state;
+    struct loaded loaded;
+    load_good(&loaded, full, "");
+    const struct config *config = config_ref(loaded.config);
+    assert_ptr_equal(config, loaded.config);
+    loaded_release(&loaded); // ours is still there
+    assert_string_equal(config->agent, "west");
+    config_unref(config);
+    config_unref(NULL);
+}
+
+// Aliases repeat what stands elsewhere in the file.
+static void aliases(void **state)
+{
+    (void)state;
+    struct loaded loaded;
+    load_good(&loaded,
+        "\xef\xbb\xbf%YAML 1.1\n---\nversion: 1\ndomain: &d d.example\n"
+        "accounts:\n"
+        "  a: {auth: none, server: *d, limits: &l {window: 3}}\n"
+        "  b: {auth: none, server: s.example, limits: *l}\n"
+        "tenants: {t: {account: a}, u: {account: b}}\n...\n",
+        "");
+    assert_string_equal(loaded.config->accounts[0].servers[0], "d.example");
+    assert_int_equal(loaded.config->accounts[1].limits.window, 3);
+    loaded_release(&loaded);
+}
+
+static void many_tenants(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    fprintf(out, "version: 1\ndomain: d.example\naccounts: {a: {auth: none, server: s.example}}\ntenants:\n");
+    fprintf(out, "  t0: {account: a, from: x@d.example}\n");
+    for (int i = 1; i < 10000; i++)
+        fprintf(out, "  t%d: {parent: t%d}\n", i, i - 1);
+    fclose(out);
+    struct loaded loaded;
+    load_good(&loaded, text, "");
+    assert_int_equal(loaded.config->n_tenants, 10000);
+    const struct config_tenant *last = config_find_tenant(loaded.config, "t9999");
+    assert_string_equal(last->from_rule, "parent t0");
+    assert_string_equal(last->account->name, "a");
+    loaded_release(&loaded);
+    free(text);
+}
+
+static void names_of_values(void **state)
+{
+    (void)state;
+    assert_string_equal(config_auth_name(CONFIG_AUTH_MICROSOFT), "microsoft");
+    assert_string_equal(config_auth_name(CONFIG_AUTH_NONE), "none");
+    assert_string_equal(config_encryption_name(CONFIG_ENCRYPTION_STARTTLS), "starttls");
+    assert_string_equal(config_flow_name(CONFIG_FLOW_SERVICE_ACCOUNT), "service_account");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(account_defaults),
+        cmocka_unit_test(every_key),
+        cmocka_unit_test(microsoft_preset),
+        cmocka_unit_test(google_preset),
+        cmocka_unit_test(ports_follow_encryption),
+        cmocka_unit_test(who_gives_from),
+        cmocka_unit_test(given_keys_of_a_feature),
+        cmocka_unit_test(references),
+        cmocka_unit_test(aliases),
+        cmocka_unit_test(many_tenants),
+        cmocka_unit_test(names_of_values),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
