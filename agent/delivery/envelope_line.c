@@ -1,0 +1,222 @@
+// X-Sender and X-Receiver: see envelope_line.h.
+#include "envelope_line.h"
+
+#include "encoded_word.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define WORDS_MAX 200 // octets of a message's own text quoted in a fault
+
+void envelope_line_release(struct envelope_line *line)
+{
+    free(line->address);
+    free(line->ret);
+    free(line->envid);
+    free(line->notify);
+    free(line->orcpt);
+    *line = (struct envelope_line){0};
+}
+
+// Splits text at its address: "<a@b> rest" or "a@b rest", where a quoted local part may hold blanks and
+// brackets. Returns where the rest begins, NULL where a bracket is not closed.
+static const char *take_address(const char *text, char **ret_address)
+{
+    bool brackets = *text == '<', quoted = false;
+    const char *start = text + brackets, *at = start;
+    for (; *at; at++) {
+        if (quoted && *at == '\\' && at[1])
+            at++;
+        else if (*at == '"')
+            quoted = !quoted;
+        else if (!quoted && (brackets ? *at == '>' : *at == ' ' || *at == '\t'))
+            break;
+    }
+    if (brackets && *at != '>')
+        return NULL;
+    *ret_address = strndup(start, (size_t)(at - start));
+    return at + (brackets && *at);
+}
+
+static bool is_xtext(const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '+') {
+            if (!strchr("0123456789ABCDEF", text[1]) || !text[1] || !strchr("0123456789ABCDEF", text[2]) ||
+                !text[2])
+                return false;
+            text += 2;
+        } else if (*text < '!' || *text > '~' || *text == '=') {
+            return false;
+        }
+    }
+    return true;
+}
+
+static char *upper(const char *text)
+{
+    char *copy = strdup(text);
+    for (char *c = copy; c && *c; c++)
+        *c = (char)toupper((unsigned char)*c);
+    return copy;
+}
+
+static const char *read_ret(const char *value, char **ret_value)
+{
+    if (strcasecmp(value, "FULL") && strcasecmp(value, "HDRS"))
+        return "RET is FULL or HDRS";
+    *ret_value = upper(value);
+    return NULL;
+}
+
+static const char *read_envid(const char *value, char **ret_value)
+{
+    if (!*value || strlen(value) > ENVELOPE_ENVID_MAX)
+        return "ENVID has 1 to 100 octets";
+    if (!is_xtext(value))
+        return "ENVID is xtext (RFC 3461 section 4): other octets are written as +XX";
+    *ret_value = strdup(value);
+    return NULL;
+}
+
+static const char *read_notify(const char *value, char **ret_value)
+{
+    static const char *const keywords[] = {"SUCCESS", "FAILURE", "DELAY"};
+    static const char problem[] = "NOTIFY is NEVER, or a list of SUCCESS, FAILURE and DELAY";
+    unsigned seen = 0;
+    if (strcasecmp(value, "NEVER")) {
+        for (const char *at = value;; at++) {
+            size_t length = strcspn(at, ","), i = 0;
+            while (i < 3 && (strlen(keywords[i]) != length || strncasecmp(at, keywords[i], length)))
+                i++;
+            if (i == 3 || seen & 1u << i)
+                return problem;
+            seen |= 1u << i;
+            at += length;
+            if (!*at)
+                break;
+        }
+    }
+    *ret_value = upper(value);
+    return NULL;
+}
+
+// "type;xtext"; Exchange also writes a bare address, which is an rfc822 one to be encoded.
+static const char *read_orcpt(const char *value, char **ret_value)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    struct buffer out;
+    const char *semicolon = strchr(value, ';');
+    if (!*value || strlen(value) > ENVELOPE_ORCPT_MAX)
+        return "ORCPT has 1 to 500 octets";
+    if (semicolon) {
+        if (semicolon == value || !semicolon[1] || !is_xtext(value) ||
+            memchr(value, '+', (size_t)(semicolon - value)))
+            return "ORCPT is TYPE;ADDRESS, the address in xtext (RFC 3461 section 4)";
+        *ret_value = strdup(value);
+        return NULL;
+    }
+    buffer_init(&out, ENVELOPE_ORCPT_MAX);
+    buffer_text(&out, "rfc822;");
+    for (const char *c = value; *c; c++) {
+        unsigned char octet = (unsigned char)*c;
+        if (octet <= ' ' || octet > '~' || octet == '+' || octet == '=')
+            buffer_append(&out, (const char[]){'+', hex[octet >> 4], hex[octet & 15]}, 3);
+        else
+            buffer_append(&out, c, 1);
+    }
+    int r = buffer_error(&out);
+    if (!r)
+        *ret_value = buffer_detach(&out, NULL);
+    buffer_release(&out);
+    return r == -E2BIG ? "ORCPT has 1 to 500 octets" : NULL;
+}
+
+struct parameter {
+    const char *key;
+    bool of_sender, of_receiver;
+    const char *(*read)(const char *value, char **ret_value); // NULL: read over
+    size_t offset;                                            // of the char * in struct envelope_line
+};
+
+static const struct parameter parameters[] = {
+    {"RET", true, false, read_ret, offsetof(struct envelope_line, ret)},
+    {"ENVID", true, false, read_envid, offsetof(struct envelope_line, envid)},
+    {"NOTIFY", false, true, read_notify, offsetof(struct envelope_line, notify)},
+    {"ORCPT", false, true, read_orcpt, offsetof(struct envelope_line, orcpt)},
+    {"BODY", true, false, NULL, 0},
+    {"SIZE", true, false, NULL, 0},
+    {"AUTH", true, false, NULL, 0},
+    {"SMTPUTF8", true, false, NULL, 0},
+};
+
+// One "KEY=VALUE". NULL, or what is wrong with it; *ret_memory is set where a copy failed.
+static const char *read_parameter(struct envelope_line *line, bool sender, char *word, bool *ret_memory)
+{
+    char *value = strchr(word, '=');
+    if (value)
+        *value++ = '\0';
+    for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++) {
+        const struct parameter *parameter = &parameters[i];
+        if (strcasecmp(parameter->key, word) || !(sender ? parameter->of_sender : parameter->of_receiver))
+            continue;
+        if (!parameter->read)
+            return NULL;
+        char **place = (char **)(void *)((char *)line + parameter->offset);
+        if (*place)
+            return "it stands there twice";
+        const char *problem = parameter->read(value ? value : "", place);
+        *ret_memory = !problem && !*place;
+        return problem;
+    }
+    return sender ? "X-Sender takes RET, ENVID and BODY" : "X-Receiver takes NOTIFY and ORCPT";
+}
+
+static int parse_words(
+    char *text, const char *name, bool sender, struct envelope_line *line, struct outgoing_fault *ret_fault)
+{
+    const char *rest = take_address(text, &line->address);
+    if (!rest)
+        return fault_set(
+            ret_fault, STATUS_REASON_MALFORMED, "%s: the bracket is not closed: %.*s", name, WORDS_MAX, text);
+    if (!line->address)
+        return -ENOMEM;
+    for (char *at = text + (rest - text); *(at += strspn(at, " \t"));) {
+        size_t length = strcspn(at, " \t");
+        char *next = at + length + (at[length] != '\0');
+        at[length] = '\0';
+        bool no_memory = false;
+        const char *problem = read_parameter(line, sender, at, &no_memory);
+        if (no_memory)
+            return -ENOMEM;
+        if (problem)
+            return fault_set(
+                ret_fault, STATUS_REASON_MALFORMED, "%s: parameter %.*s: %s", name, WORDS_MAX, at, problem);
+        at = next;
+    }
+    return 0;
+}
+
+int envelope_line_parse(const struct header_field *field, bool sender, struct envelope_line *ret_line,
+    struct outgoing_fault *ret_fault)
+{
+    const char *name = sender ? "X-Sender" : "X-Receiver";
+    char *text = header_unfold(field);
+    if (!text)
+        return -ENOMEM;
+    struct envelope_line line = {0};
+    int r = 0;
+    if (!*text)
+        r = fault_set(ret_fault, STATUS_REASON_MALFORMED, "%s is empty%s", name,
+            sender ? " (the null reverse-path is <>)" : "");
+    else
+        r = parse_words(text, name, sender, &line, ret_fault);
+    free(text);
+    if (r)
+        envelope_line_release(&line);
+    else
+        *ret_line = line;
+    return r;
+}

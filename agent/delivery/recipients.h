@@ -1,0 +1,24 @@
+// The list of recipients being built: each mailbox once, checked, with its form for the wire.
+#ifndef OUTTRAY_AGENT_DELIVERY_RECIPIENTS_H
+#define OUTTRAY_AGENT_DELIVERY_RECIPIENTS_H
+
+#include "agent/delivery/outgoing.h"
+
+struct recipients {
+    struct outgoing_recipient *items;
+    size_t n, capacity;
+    size_t max;      // -E2BIG above
+    uint32_t *slots; // hash table of indices + 1, only for long lists
+    size_t n_slots;  // a power of two
+};
+
+void recipients_init(struct recipients *recipients, size_t max);
+void recipients_release(struct recipients *recipients);
+
+// Takes notify and orcpt (NULL allowed) whatever the result. An address that is there already is left out;
+// one that cannot be sent to is listed with its problem. 0, -E2BIG, -ENOMEM.
+int recipients_add(struct recipients *recipients, const char *address, char *notify, char *orcpt);
+// Frees what one recipient holds.
+void recipient_release(struct outgoing_recipient *recipient);
+
+#endif
