@@ -38,7 +38,7 @@ accounts:
   provider:
     auth: basic
     email: {user}
-    server: localhost
+    server: 127.0.0.1
     port: {port}
     encryption: starttls
     password_file: {home}/provider.password
@@ -119,7 +119,7 @@ def authenticate(server, session, envelope, mechanism, data):
 
 def certificate(home):
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                    "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+                    "-days", "2", "-subj", "/CN=demo", "-addext", "subjectAltName=IP:127.0.0.1",
                     "-keyout", f"{home}/server.key", "-out", f"{home}/server.pem"], check=True, capture_output=True)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(f"{home}/server.pem", f"{home}/server.key")
