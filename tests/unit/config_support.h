@@ -73,14 +73,17 @@ static inline void loaded_release(struct loaded *loaded)
     free(loaded->text);
 }
 
-// Loads text and compares all its findings.
-static inline void expect_findings(const char *text, const char *findings)
+// Loads text and compares all its findings. Says what differs and returns 1 where something does, so that one
+// run shows every row that fails; the caller asserts that the sum is 0.
+static inline int findings_differ(const char *text, const char *findings)
 {
     struct loaded loaded;
     load_text(&loaded, text);
-    if (strcmp(loaded.text, findings) != 0)
-        fail_msg("of:\n%s\nexpected:\n%s\ngot:\n%s", text, findings, loaded.text);
+    int differ = strcmp(loaded.text, findings) != 0;
+    if (differ)
+        print_error("of:\n%s\nexpected:\n%s\ngot:\n%s\n", text, findings, loaded.text);
     loaded_release(&loaded);
+    return differ;
 }
 
 #endif
