@@ -10,6 +10,7 @@
 #define READ_FACTOR  4     // of growth, so that a block is scanned 4/3 times at most
 #define FIELDS_FIRST 32
 #define MBOX_START   "From "
+#define LOOK_AHEAD   (HEADER_NAME_MAX + 2) // octets that tell whether a line is a field
 
 static bool is_blank(char c)
 {
@@ -22,7 +23,7 @@ struct line {
 };
 
 // Finds the line end that header.h defines: CR* LF, or one CR. false where data ends before that can be told;
-// then the line reaches to the end.
+// *ret_line is right then if nothing follows.
 static bool find_line(const char *start, const char *limit, struct line *ret_line)
 {
     const char *p = start;
@@ -33,11 +34,9 @@ static bool find_line(const char *start, const char *limit, struct line *ret_lin
     const char *run = p;
     while (p < limit && *p == '\r')
         p++;
-    if (p == limit)
-        return false; // after a CR an LF may follow
     ret_line->end = run;
-    ret_line->next = *p == '\n' ? p + 1 : run + 1;
-    return true;
+    ret_line->next = p < limit && *p == '\n' ? p + 1 : run < limit ? run + 1 : limit;
+    return p < limit; // after a CR at the end an LF may follow
 }
 
 enum line_kind { LINE_FIELD, LINE_NO_FIELD, LINE_UNDECIDED };
@@ -201,9 +200,10 @@ static int make_block(
 int header_block_parse(
     const char *data, size_t length, bool at_end, size_t max, struct header_block **ret_block)
 {
-    // A block longer than max is refused without a look at what lies beyond.
-    bool cut = length > max;
-    struct scan scan = {.data = data, .limit = data + (cut ? max + 1 : length), .at_end = at_end && !cut};
+    // A block longer than max is refused without more than a short look at what lies beyond.
+    bool cut = length > max && length - max > LOOK_AHEAD;
+    struct scan scan = {
+        .data = data, .limit = data + (cut ? max + LOOK_AHEAD : length), .at_end = at_end && !cut};
     const char *body = data;
     bool separator = false;
     int r = length == 0 && !at_end ? -EAGAIN : 0;
