@@ -172,7 +172,7 @@ class Scenario:
         with open(self.log_path, "ab") as log:
             code = subprocess.run(
                 self.command("run", "--once", "--config", str(self.directory / "outtray.yaml")), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, env=environment(self.clock), cwd=self.directory, timeout=4 * PATIENCE).returncode
+                stdout=log, stderr=log, env=environment(self.clock), cwd=self.directory, timeout=2 * PATIENCE).returncode
         self.expect_code("run --once", code, expected)
 
     def expect_code(self, what, code, expected):

@@ -215,7 +215,9 @@ class Connection:
         text = "\\r\\n".join(f"250{'-' if i + 1 < len(words) else ' '}{w}" for i, w in enumerate(words))
         await self.event("EHLO", text, line)
 
-    do_helo = do_ehlo
+    async def do_helo(self, line):
+        self.reset()
+        await self.event("EHLO", "250 mail.example.com", line)
 
     async def do_starttls(self, line):
         code = await self.event("STARTTLS", "220 2.0.0 go ahead" if self.server.tls == "starttls" else "502 5.5.1 no", line)
