@@ -212,8 +212,9 @@ int cli_check(int argc, char **argv)
     if (argc > 1)
         return cli_usage(verb, "takes no arguments, but there is `%s`", argv[1]);
     const struct config *config = cli_load(verb, path, true, &code);
-    if (!config)
-        return code;
+    if (!config) // for this verb errors in the file are what it looked for; a file it cannot read is a
+                 // failure
+        return code == EX_CONFIG ? CLI_FINDINGS : code;
     size_t n_errors = check_report(config, stderr);
     code = n_errors > 0 ? CLI_FINDINGS : EX_OK;
     if (check_print(config, stdout) < 0)
