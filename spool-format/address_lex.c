@@ -83,12 +83,37 @@ const char *address_skip_space(struct address_lex *lex, const char *p, const cha
     return p;
 }
 
+// Length of the encoded word that starts at p (RFC 2047: =?charset?encoding?text?=), 0 where none does. What
+// stands in one means nothing else, though the RFC forbids commas and such there: mail in the wild has them.
+static size_t encoded_word(const char *p, const char *end)
+{
+    const char *start = p;
+    if (end - p < 2 || p[0] != '=' || p[1] != '?')
+        return 0;
+    p += 2;
+    for (int part = 0; part < 3; part++) {
+        const char *from = p;
+        while (p < end && *p != '?' && *p != ' ' && !address_is_control(*p))
+            p++;
+        if (p == end || *p != '?' || (p == from && part < 2) || (part == 1 && p - from != 1))
+            return 0;
+        p++;
+    }
+    return p < end && *p == '=' ? (size_t)(p + 1 - start) : 0;
+}
+
 // The first octet at or after p that is one of stops and in no quote, comment or domain literal; end where
 // there is none.
 const char *address_find_any(struct address_lex *lex, const char *p, const char *end, const char *stops)
 {
     bool after_at = false; // '[' begins a literal only right behind '@'
     while (p != NULL && p < end) {
+        size_t word = encoded_word(p, end);
+        if (word > 0) {
+            p += word;
+            after_at = false;
+            continue;
+        }
         if (*p != 0 && strchr(stops, *p) != NULL)
             return p;
         char c = *p;
@@ -106,48 +131,62 @@ const char *address_find_any(struct address_lex *lex, const char *p, const char 
     return p;
 }
 
-// A name as people write it: quotes and escapes undone, comments dropped, folds and runs of blanks one blank,
-// control bytes blanks. *ret_name is NULL where nothing is left. A comment as a whole may be given, too.
-int address_make_name(struct address_lex *lex, struct address_text text, bool in_comment, char **ret_name)
+struct name {
+    char *text; // has room for what it is made from
+    size_t n;
+    bool blank; // one is due before the next character
+};
+
+static void put(struct name *name, char c)
+{
+    if (c == ' ' || address_is_control(c)) {
+        name->blank = true;
+        return;
+    }
+    if (name->blank && name->n > 0)
+        name->text[name->n++] = ' ';
+    name->blank = false;
+    name->text[name->n++] = c;
+}
+
+static void put_text(struct name *name, struct address_text text, bool in_comment)
 {
     struct address_lex scratch = {0};
-    char *name = malloc((size_t)(text.end - text.start) + 1);
-    if (name == NULL) {
+    bool quoted = false, comments = !in_comment;
+    for (const char *p = text.start; p < text.end; p++) {
+        size_t word = quoted || in_comment ? 0 : encoded_word(p, text.end);
+        if (word > 0) {
+            for (const char *end = p + word - 1; p < end; p++)
+                put(name, *p);
+        } else if (*p == '"' && !in_comment) {
+            quoted = !quoted;
+            continue;
+        } else if (*p == '(' && comments && !quoted) {
+            const char *behind = address_skip_comment(&scratch, p, text.end);
+            comments = behind != NULL; // without an end it stood in brackets, and so does what follows
+            p = comments ? behind - 1 : p;
+            name->blank = true;
+            continue;
+        } else if (*p == '\\' && (quoted || in_comment) && p + 1 < text.end) {
+            p++;
+        }
+        put(name, *p);
+    }
+}
+
+int address_make_name(struct address_lex *lex, struct address_text text, bool in_comment, char **ret_name)
+{
+    struct name name = {.text = malloc((size_t)(text.end - text.start) + 1)};
+    if (name.text == NULL) {
         address_fail(lex, address_no_memory);
         return -ENOMEM;
     }
-    size_t n = 0;
-    bool blank = false, quoted = false, comments = !in_comment;
-    for (const char *p = text.start; p < text.end; p++) {
-        char c = *p;
-        if (c == '"' && !in_comment) {
-            quoted = !quoted;
-            continue;
-        }
-        if (c == '(' && comments && !quoted) {
-            const char *behind = address_skip_comment(&scratch, p, text.end);
-            comments =
-                behind != NULL; // without an end it stood in brackets: it is text, and so is what follows
-            blank = true;
-            p = comments ? behind - 1 : p;
-            continue;
-        }
-        if (c == '\\' && (quoted || in_comment) && p + 1 < text.end)
-            c = *++p;
-        if (c == ' ' || address_is_control(c)) {
-            blank = true;
-            continue;
-        }
-        if (blank && n > 0)
-            name[n++] = ' ';
-        blank = false;
-        name[n++] = c;
+    put_text(&name, text, in_comment);
+    name.text[name.n] = 0;
+    if (name.n == 0) {
+        free(name.text);
+        name.text = NULL;
     }
-    name[n] = 0;
-    if (n == 0) {
-        free(name);
-        name = NULL;
-    }
-    *ret_name = name;
+    *ret_name = name.text;
     return 0;
 }
