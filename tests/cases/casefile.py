@@ -3,8 +3,8 @@
 A `.case` file starts with a comment that says which promise it holds the agent to, followed by sections. A section
 starts with a line `== NAME ARGUMENTS`; what follows, up to the next such line, is its text.
 
-== config                 YAML merged into the base configuration of runner.py (null removes a key). $PORT, $PORT2, $TMP
-                          and $CERTS are filled in.
+== config                 YAML merged into the base configuration of runner.py (null removes a key). $PORT, $PORT2, $TMP,
+                          $CERTS and $PIN (of the good certificate's key) are filled in.
 == message PATH [OPTION…] a file of the spool, PATH below the spool root. Lines end in LF; `crlf` makes them CRLF, `expr` takes the
                           text as a Python expression that gives bytes. mtime=-60 (seconds from now, the default) or
                           mtime=2026-01-02T03:04:05Z; mode=0640; `later` waits for the step `put PATH`.

@@ -5,6 +5,7 @@ Steps, one per line:
 once -> CODE              `outtray run --once`, which must end with that code
 start | stop -> CODE | kill | hup | term       the running agent; `term` sends SIGTERM without waiting, `stop` waits for the end
 clock +5m                 the agent's clocks go on by that much
+fill DIR N                N small messages, 0001 and so on, to rN@example.net
 put PATH                  moves a `later` message (or file) to its place
 mv A B | link A B | symlink TEXT PATH | touch PATH | rm PATH | mkdir PATH | mkfifo PATH | mksocket PATH | chmod MODE PATH |
 sparse PATH SIZE | append PATH TEXT | open PATH | close PATH      below the spool; a leading @ means below the scenario's directory
@@ -19,8 +20,10 @@ out TEXT                  the last verb's output (both streams) holds TEXT, * is
 next PATH SECONDS [TOLERANCE]       the status file's mtime is that far from the agent's present
 """
 
+import base64
 import email.header
 import email.utils
+import hashlib
 import json
 import os
 import pathlib
@@ -29,13 +32,14 @@ import shlex
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
 
 import yaml
 
-from casefile import Case, expression, glob, seconds, section_lines
+from casefile import Case, Section, expression, glob, seconds, section_lines
 from checks import check_log_line, check_status, merge, part_of
 from checks import moment as parse_moment
 from smtpserver import Server
@@ -71,6 +75,13 @@ class Failure(AssertionError):
     pass
 
 
+def pinned_key(certificate):
+    """sha256//BASE64 of the public key, as curl's CURLOPT_PINNEDPUBLICKEY wants it."""
+    key = subprocess.run(["openssl", "x509", "-in", certificate, "-noout", "-pubkey"], check=True, capture_output=True).stdout
+    der = ssl.PEM_cert_to_DER_cert(key.decode().replace("PUBLIC KEY", "CERTIFICATE"))
+    return "sha256//" + base64.b64encode(hashlib.sha256(der).digest()).decode()
+
+
 def parse_log_line(line):
     """A dict of texts, from logfmt or JSON."""
     if not line.startswith("{"):
@@ -100,6 +111,8 @@ class Scenario:
         for key, value in {"$TMP": self.directory, "$CERTS": self.certs, "$PORT2": self.port(2), "$PORT": self.port(1),
                            "$CONFIG": self.directory / "outtray.yaml"}.items():
             text = text.replace(key, str(value))
+        if "$PIN" in text:
+            text = text.replace("$PIN", pinned_key(self.certs / "good.pem"))
         text = re.sub(r"\$INODE\((.*?)\)", lambda m: str(os.stat(self.spool / m[1]).st_ino), text)
         return re.sub(r"\$SIZE\((.*?)\)", lambda m: str(os.stat(self.spool / m[1]).st_size), text)
 
@@ -259,6 +272,10 @@ class Scenario:
     def file_step(self, word, rest):
         if word == "put":
             self.place(next(s for s in self.case.sections if s.name in ("message", "file") and s.args[0] == rest[0]))
+        elif word == "fill":
+            for number in range(1, int(rest[1]) + 1):
+                text = f"To: r{number}@example.net\nSubject: {number}\n\nmessage {number}\n"
+                self.place(Section("message", [f"{rest[0]}/{number:04}"], text, 0))
         elif word == "mv":
             os.rename(self.path(rest[0]), self.path(rest[1]))
         elif word == "link":
@@ -448,6 +465,9 @@ class Scenario:
     def compare_wire(self):
         problems = []
         accepted = [a for s in self.servers.values() for a in s.accepted]
+        once = [a.rcpts[0] for a in accepted if re.match(r"r\d+@example.net$", a.rcpts[0])]
+        if len(once) != len(set(once)):
+            problems.append("a message of `fill` was accepted twice")
         expected = self.case.lines("accepted")
         if expected is not None:
             got = sorted(",".join(a.rcpts) for a in accepted)

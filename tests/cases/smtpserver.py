@@ -3,7 +3,7 @@
 Script lines:
 
 ehlo WORD…                the extensions offered, one per word (SIZE=1000 is sent as "SIZE 1000"); `ehlo` alone: none
-tls starttls|implicit [CERT]   CERT: good (default) | expired | wrongname | selfsigned
+tls starttls|implicit [CERT [client]]   CERT: good (default) | expired | wrongname; client: asks for a client certificate
 auth MECH… [plain]        AUTH is offered (inside TLS only, unless `plain` or there is no TLS); user "user", password "secret"
 [conn N] on EVENT [TEXT]: [once|xN] ACTION [& ACTION…]
                           at that event, where the command line holds TEXT; conn N: only on that connection (N+ and later);
@@ -323,7 +323,7 @@ class Server:
 
     def __init__(self, script=(), certs=None):
         self.ehlo, self.tls, self.cert, self.auth, self.auth_plain = DEFAULT_EHLO, "", "good", [], False
-        self.rules, self.certs = [], certs
+        self.rules, self.certs, self.client = [], certs, False
         self.connections, self.accepted, self.bodies, self.errors = [], [], [], []
         self.counts, self.lock = {}, threading.Lock()
         for line in script:
@@ -333,6 +333,7 @@ class Server:
                 self.ehlo = words
             elif word == "tls":
                 self.tls, self.cert = words[0], words[1] if len(words) > 1 else "good"
+                self.client = "client" in words
             elif word == "auth":
                 self.auth, self.auth_plain = [w for w in words if w != "plain"], "plain" in words
             else:
@@ -349,6 +350,9 @@ class Server:
     def context(self):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(f"{self.certs}/{self.cert}.pem", f"{self.certs}/{self.cert}.key")
+        if self.client:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(f"{self.certs}/ca.pem")
         return context
 
     def count(self, event):
