@@ -8,6 +8,35 @@
 #include <string.h>
 
 const struct cli_verb cli_verbs[] = {
+    {
+        .name = "init",
+        .run = cli_init,
+        .synopsis = "[--user USER]",
+        .summary = "Make the spool tree and the state directory, with owners and modes",
+        .help =
+            "What is there already stays as it is, but for owners and modes; each change is said.\n"
+            "As root, everything belongs to the user outtray (or USER) and to the group of the tenant.\n\n"
+            "  --user USER       the user the agent runs as\n",
+    },
+    {
+        .name = "check",
+        .run = cli_check,
+        .synopsis = "",
+        .summary = "Check the configuration and show what every tenant resolves to",
+        .help =
+            "Prints account, server, encryption, authentication and From of every tenant; errors and "
+            "warnings\n"
+            "go to standard error. The exit code is 0, 1 with errors around the configuration, 78 in it.\n\n",
+    },
+    {
+        .name = "queue",
+        .run = cli_queue,
+        .synopsis = "[--json] [TENANT | NAME]...",
+        .summary = "Show what lies in the spool: counts, or each message of a tenant or name",
+        .help = "Reads directories and status files, changes nothing and needs no agent.\n"
+                "With a TENANT or a message NAME: From, recipients, attempts, next attempt, last reply.\n\n"
+                "  --json            as in status.json; with names a list with the keys of NAME.status\n",
+    },
     {0},
 };
 

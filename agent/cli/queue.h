@@ -1,0 +1,61 @@
+// The parts of `outtray queue`: walking the spool as a reader, and showing single messages.
+//
+// Everything here reads only. What cannot be read is said on standard error once per directory or file,
+// counted in struct queue, and left out.
+#ifndef OUTTRAY_AGENT_CLI_QUEUE_H
+#define OUTTRAY_AGENT_CLI_QUEUE_H
+
+#include "agent/cli/cli.h"
+#include "spool-format/spool.h"
+#include <sys/stat.h>
+
+struct queue {
+    const struct cli_verb *verb;
+    const struct config *config;
+    int spool;   // O_DIRECTORY fd of the spool root
+    int64_t now; // wall ns
+    bool json;
+    int code;       // EX_NOPERM or EX_IOERR where something could not be read
+    uint64_t shown; // messages printed so far
+};
+
+// One directory with messages: a state of a tenant, of one agent where the state is cur.
+struct queue_place {
+    const struct config_tenant *tenant;
+    enum spool_state state;
+    const char *agent; // NULL but for cur
+    int root;          // fd of the tenant's directory
+    int dir;           // fd
+};
+
+struct queue_message {
+    const struct queue_place *place;
+    const char *name;
+    struct stat stat; // a regular file
+};
+
+// Says what could not be read and why. ENOENT is no trouble (it moved on) and not said; EBADMSG changes no
+// exit code.
+void queue_unread(struct queue *queue, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// Calls visit for every directory of one state of a tenant that is there. 0, or what visit returned first.
+int queue_each_place(struct queue *queue, const struct config_tenant *tenant, enum spool_state state,
+    int (*visit)(struct queue *queue, const struct queue_place *place, void *arg), void *arg);
+
+// Calls visit for every message of a directory; in order of names where `sorted`. 0, or what visit returned
+// first; -ENOMEM.
+int queue_each_message(struct queue *queue, const struct queue_place *place, bool sorted,
+    int (*visit)(struct queue *queue, const struct queue_message *message, void *arg), void *arg);
+
+// Prints one message with what its status file tells, as text or as an element of a JSON list. 0 or -ENOMEM.
+int queue_show(struct queue *queue, const struct queue_message *message, void *arg);
+
+// Octets as text that is safe on a terminal: control characters are replaced. Prints to standard output.
+void queue_print(const char *text);
+
+// A duration as "45s", "12m", "3h05m" or "6d04h".
+#define QUEUE_AGE_SIZE 24
+void queue_age(int64_t seconds, char ret_text[static QUEUE_AGE_SIZE]);
+
+#endif
