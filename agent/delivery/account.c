@@ -176,12 +176,18 @@ static enum account_change account_unreachable(
     return change;
 }
 
+// How long an outcome parks the account, in ns; 0: until the account's own backoff says.
+static int64_t account_park_ns(const struct outcome *outcome)
+{
+    return outcome->park_ms < ACCOUNT_PARK_MAX_NS / 1000000 ? outcome->park_ms * 1000000
+                                                            : ACCOUNT_PARK_MAX_NS;
+}
+
 static enum account_change account_park(
     struct account *account, const struct outcome *outcome, const char *words, int64_t boot)
 {
     enum account_change change = account_open(account, BREAKER_QUOTA, outcome, words);
-    int64_t park =
-        outcome->park_ms > ACCOUNT_PARK_MAX_NS / 1000000 ? ACCOUNT_PARK_MAX_NS : outcome->park_ms * 1000000;
+    int64_t park = account_park_ns(outcome);
     account->probe_at = park ? boot + park : account_backoff(account, &account->probe_wait, boot);
     return change;
 }
@@ -211,8 +217,8 @@ static enum account_change account_throttled(
     if (account->breaker != BREAKER_CLOSED && !account->probing && boot < account->probe_at &&
         !outcome->park_ms)
         return ACCOUNT_SAME; // more of what opened it
-    if (outcome->park_ms && outcome->park_ms * 1000000 < ACCOUNT_PARK_LEAST_NS) {
-        account->hold_until = boot + outcome->park_ms * 1000000;
+    if (outcome->park_ms && account_park_ns(outcome) < ACCOUNT_PARK_LEAST_NS) {
+        account->hold_until = boot + account_park_ns(outcome);
         account->probing = false;
         return ACCOUNT_SAME;
     }

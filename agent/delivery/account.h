@@ -37,14 +37,15 @@
 // the next one's must not make the server count one too many. 60/62 of the rate can be used.
 #define ACCOUNT_MINUTE_NS  (62 * ACCOUNT_NS_SECOND)
 #define ACCOUNT_REASON_MAX 512
+#define ACCOUNT_HOUR_NS    (3600 * ACCOUNT_NS_SECOND)
 #define ACCOUNT_HOURS      25 // of a day, the one under way included
 
 enum breaker { BREAKER_CLOSED, BREAKER_UNREACHABLE, BREAKER_CREDENTIALS, BREAKER_QUOTA };
 const char *breaker_name(enum breaker breaker); // "closed", "open_unreachable", …
 
-// What was started in one hour of the wall clock.
+// What was started in one hour of the boot clock.
 struct account_hour {
-    int64_t hour; // hours since the epoch
+    int64_t hour; // since the clock's zero; negative for what a former boot sent
     uint32_t messages, recipients;
 };
 
@@ -91,12 +92,14 @@ void account_configure(struct account *account, const struct config *config,
 // changes it).
 unsigned account_allows(const struct account *account, int64_t boot, int64_t wall, int64_t *ret_wait);
 // How many recipients the day still allows (UINT32_MAX without a limit): a transaction must not have more.
-unsigned account_recipients_left(const struct account *account, int64_t wall);
+unsigned account_recipients_left(const struct account *account, int64_t boot);
 // A message with so many recipients was started; marks a probe as under way where the breaker is open.
 void account_started(struct account *account, unsigned recipients, int64_t boot, int64_t wall);
 // Messages and recipients started in the last 24 hours (and the rest of the hour that began them).
 void account_day(
-    const struct account *account, int64_t wall, unsigned *ret_messages, unsigned *ret_recipients);
+    const struct account *account, int64_t boot, unsigned *ret_messages, unsigned *ret_recipients);
+// Adds to the hour of that moment, which may lie in the past; for what was stored and is read again.
+void account_day_add(struct account *account, uint32_t messages, uint32_t recipients, int64_t boot);
 // Whether a new connection may be opened now (`open` ones exist): AIMD, the breaker (one while open),
 // auth_after.
 bool account_may_connect(const struct account *account, unsigned open, int64_t boot, int64_t *ret_wait);

@@ -1,21 +1,23 @@
 // What an account may do now: its minute, its day, its connections, and its probe while the breaker is open.
 #include "account.h"
 
-#define HOUR_NS (3600 * ACCOUNT_NS_SECOND)
+// Hours of the boot clock, rounded down; they lie before 0 for what was sent before this boot.
+static int64_t account_hour(int64_t boot)
+{
+    return boot / ACCOUNT_HOUR_NS - (boot % ACCOUNT_HOUR_NS < 0);
+}
 
-// Whether an hour of the ring still counts. Hours that lie ahead (the clock was set back) count: too little
-// may be sent then, too much never.
 static bool account_hour_counts(const struct account_hour *slot, int64_t hour)
 {
     return slot->hour > hour - ACCOUNT_HOURS && (slot->messages || slot->recipients);
 }
 
 void account_day(
-    const struct account *account, int64_t wall, unsigned *ret_messages, unsigned *ret_recipients)
+    const struct account *account, int64_t boot, unsigned *ret_messages, unsigned *ret_recipients)
 {
     uint64_t messages = 0, recipients = 0;
     for (size_t i = 0; i < ACCOUNT_HOURS; i++) {
-        if (!account_hour_counts(&account->hours[i], wall / HOUR_NS))
+        if (!account_hour_counts(&account->hours[i], account_hour(boot)))
             continue;
         messages += account->hours[i].messages;
         recipients += account->hours[i].recipients;
@@ -24,48 +26,43 @@ void account_day(
     *ret_recipients = recipients < UINT32_MAX ? (unsigned)recipients : UINT32_MAX;
 }
 
-static void account_day_add(struct account *account, unsigned recipients, int64_t wall)
+void account_day_add(struct account *account, uint32_t messages, uint32_t recipients, int64_t boot)
 {
-    int64_t hour = wall / HOUR_NS;
-    struct account_hour *slot = &account->hours[(uint64_t)hour % ACCOUNT_HOURS];
-    // A slot of a later hour that shares this place, after the clock was set far back, keeps what it holds.
-    if (!account_hour_counts(slot, hour))
-        *slot = (struct account_hour){0};
-    slot->hour = hour;
-    slot->messages += slot->messages < UINT32_MAX;
+    int64_t hour = account_hour(boot), place = hour % ACCOUNT_HOURS;
+    struct account_hour *slot = &account->hours[place < 0 ? place + ACCOUNT_HOURS : place];
+    if (slot->hour != hour)
+        *slot = (struct account_hour){.hour = hour};
+    if (__builtin_add_overflow(slot->messages, messages, &slot->messages))
+        slot->messages = UINT32_MAX;
     if (__builtin_add_overflow(slot->recipients, recipients, &slot->recipients))
         slot->recipients = UINT32_MAX;
-    account->changed = true;
 }
 
 // When the oldest hour that counts stops doing so.
-static int64_t account_day_wait(const struct account *account, int64_t wall)
+static int64_t account_day_wait(const struct account *account, int64_t boot)
 {
-    int64_t hour = wall / HOUR_NS, oldest = INT64_MAX;
+    int64_t oldest = INT64_MAX;
     for (size_t i = 0; i < ACCOUNT_HOURS; i++)
-        if (account_hour_counts(&account->hours[i], hour) && account->hours[i].hour < oldest)
+        if (account_hour_counts(&account->hours[i], account_hour(boot)) && account->hours[i].hour < oldest)
             oldest = account->hours[i].hour;
-    // Never longer than a day, however far ahead an hour lies: it is looked at again then.
-    if (oldest > hour)
-        return ACCOUNT_PARK_MAX_NS;
-    return (oldest + ACCOUNT_HOURS) * HOUR_NS - wall;
+    return (oldest + ACCOUNT_HOURS) * ACCOUNT_HOUR_NS - boot;
 }
 
-unsigned account_recipients_left(const struct account *account, int64_t wall)
+unsigned account_recipients_left(const struct account *account, int64_t boot)
 {
     unsigned messages, recipients, most = account->settings->limits.recipients_per_day;
     if (!most)
         return UINT32_MAX;
-    account_day(account, wall, &messages, &recipients);
+    account_day(account, boot, &messages, &recipients);
     return recipients < most ? most - recipients : 0;
 }
 
-static unsigned account_messages_left(const struct account *account, int64_t wall)
+static unsigned account_messages_left(const struct account *account, int64_t boot)
 {
     unsigned messages, recipients, most = account->settings->limits.messages_per_day;
     if (!most)
         return UINT32_MAX;
-    account_day(account, wall, &messages, &recipients);
+    account_day(account, boot, &messages, &recipients);
     return messages < most ? most - messages : 0;
 }
 
@@ -78,6 +75,7 @@ static unsigned account_no(int64_t wait, int64_t *ret_wait)
 
 unsigned account_allows(const struct account *account, int64_t boot, int64_t wall, int64_t *ret_wait)
 {
+    (void)wall;
     bool open = account->breaker != BREAKER_CLOSED;
     if (open && account->probing)
         return account_no(INT64_MAX, ret_wait);
@@ -85,10 +83,10 @@ unsigned account_allows(const struct account *account, int64_t boot, int64_t wal
         return account_no(account->probe_at - boot, ret_wait);
     if (boot < account->hold_until)
         return account_no(account->hold_until - boot, ret_wait);
-    unsigned most = account_messages_left(account, wall);
-    unsigned recipients = account_recipients_left(account, wall);
+    unsigned most = account_messages_left(account, boot);
+    unsigned recipients = account_recipients_left(account, boot);
     if (!most || !recipients)
-        return account_no(account_day_wait(account, wall), ret_wait);
+        return account_no(account_day_wait(account, boot), ret_wait);
     uint64_t minute = bucket_available(&account->minute, boot);
     if (!minute)
         return account_no(bucket_wait(&account->minute, boot), ret_wait);
@@ -101,8 +99,10 @@ unsigned account_allows(const struct account *account, int64_t boot, int64_t wal
 
 void account_started(struct account *account, unsigned recipients, int64_t boot, int64_t wall)
 {
+    (void)wall;
     bucket_take(&account->minute, 1, boot);
-    account_day_add(account, recipients, wall);
+    account_day_add(account, 1, recipients, boot);
+    account->changed = true;
     if (account->breaker != BREAKER_CLOSED)
         account->probing = true;
 }

@@ -18,6 +18,11 @@
 #define ACCOUNTS_FILE_MAX (4 * 1024 * 1024) // octets
 #define ACCOUNTS_VERSION  1
 
+// Hours of another boot begin at other minutes: they are taken for the later hour, which is the safe one.
+// Where they are the same but for what the wall clock was slewed by, they must not move, or frequent starts
+// would keep them for ever.
+#define STORED_SLACK_NS (600 * ACCOUNT_NS_SECOND)
+
 static void fd_close(int *fd)
 {
     if (*fd >= 0)
@@ -45,16 +50,17 @@ static json_t *json_words(const char *words)
     return json_string(plain);
 }
 
-static json_t *account_encode_hours(const struct account *account, int64_t wall)
+// Hours by the wall clock second at which they began, so that another boot can count on.
+static json_t *account_encode_hours(const struct account *account, int64_t boot, int64_t wall)
 {
     json_t *hours = json_array();
-    int64_t now = wall / (3600 * ACCOUNT_NS_SECOND);
     for (size_t i = 0; i < ACCOUNT_HOURS; i++) {
         const struct account_hour *slot = &account->hours[i];
-        if (slot->hour <= now - ACCOUNT_HOURS || !slot->messages)
+        int64_t age = boot - slot->hour * ACCOUNT_HOUR_NS;
+        if (age >= ACCOUNT_HOURS * ACCOUNT_HOUR_NS || !slot->messages)
             continue;
-        json_array_append_new(hours, json_pack("[I,I,I]", (json_int_t)slot->hour, (json_int_t)slot->messages,
-                                         (json_int_t)slot->recipients));
+        json_array_append_new(hours, json_pack("[I,I,I]", (json_int_t)((wall - age) / ACCOUNT_NS_SECOND),
+                                         (json_int_t)slot->messages, (json_int_t)slot->recipients));
     }
     return hours;
 }
@@ -62,7 +68,7 @@ static json_t *account_encode_hours(const struct account *account, int64_t wall)
 static json_t *account_encode(const struct account *account, int64_t boot, int64_t wall)
 {
     json_t *json = json_object();
-    json_object_set_new(json, "hours", account_encode_hours(account, wall));
+    json_object_set_new(json, "hours", account_encode_hours(account, boot, wall));
     // A server that was down may be up by the next start: that is not kept.
     if (account->breaker != BREAKER_QUOTA && account->breaker != BREAKER_CREDENTIALS)
         return json;
@@ -138,48 +144,33 @@ int account_save_all(int state_fd, struct account *const *accounts, size_t n, in
 // What one member of the file says, checked before anything is applied.
 struct stored {
     enum breaker breaker;
-    const char *reason, *fix;
+    const char *reason, *fix; // borrowed from the document, as are the hours
     bool at_login;
     int64_t probe_at, probe_wait; // seconds
-    struct account_hour hours[ACCOUNT_HOURS];
+    json_t *hours;
 };
 
-static int stored_hours(json_t *hours, int64_t wall, struct stored *stored)
+static int stored_hour(json_t *item, json_int_t *ret_began, uint32_t *ret_messages, uint32_t *ret_recipients)
 {
-    int64_t now = wall / (3600 * ACCOUNT_NS_SECOND);
-    size_t i;
-    json_t *item;
-    json_array_foreach(hours, i, item)
-    {
-        json_int_t hour, messages, recipients;
-        if (json_unpack(item, "[I,I,I!]", &hour, &messages, &recipients) || messages < 0 ||
-            messages > UINT32_MAX || recipients < 0 || recipients > UINT32_MAX)
-            return -EBADMSG;
-        // What lies ahead was written under a clock that was wrong, or this one is: it counts as of now.
-        if (hour > now)
-            hour = now;
-        if (hour <= now - ACCOUNT_HOURS)
-            continue;
-        struct account_hour *slot = &stored->hours[(uint64_t)hour % ACCOUNT_HOURS];
-        slot->hour = hour;
-        if (__builtin_add_overflow(slot->messages, (uint32_t)messages, &slot->messages))
-            slot->messages = UINT32_MAX;
-        if (__builtin_add_overflow(slot->recipients, (uint32_t)recipients, &slot->recipients))
-            slot->recipients = UINT32_MAX;
-    }
+    json_int_t messages, recipients;
+    if (json_unpack(item, "[I,I,I!]", ret_began, &messages, &recipients) || messages < 0 ||
+        messages > UINT32_MAX || recipients < 0 || recipients > UINT32_MAX)
+        return -EBADMSG;
+    *ret_messages = (uint32_t)messages;
+    *ret_recipients = (uint32_t)recipients;
     return 0;
 }
 
-static int stored_read(json_t *json, int64_t wall, struct stored *ret_stored)
+static int stored_read(json_t *json, struct stored *ret_stored)
 {
     const char *breaker = NULL;
-    json_t *hours = NULL;
-    json_int_t probe_at = 0, probe_wait = 0;
+    json_int_t probe_at = 0, probe_wait = 0, began;
     int at_login = 0;
+    uint32_t messages, recipients;
     *ret_stored = (struct stored){.reason = "", .fix = ""};
     if (json_unpack(json, "{s?s,s?s,s?s,s?b,s?I,s?I,s?o}", "breaker", &breaker, "reason", &ret_stored->reason,
             "fix", &ret_stored->fix, "at_login", &at_login, "probe_at", &probe_at, "probe_wait", &probe_wait,
-            "hours", &hours))
+            "hours", &ret_stored->hours))
         return -EBADMSG;
     ret_stored->at_login = at_login;
     ret_stored->probe_at = probe_at;
@@ -190,7 +181,12 @@ static int stored_read(json_t *json, int64_t wall, struct stored *ret_stored)
         ret_stored->breaker = BREAKER_CREDENTIALS;
     else if (breaker)
         return -EBADMSG;
-    return hours ? json_is_array(hours) ? stored_hours(hours, wall, ret_stored) : -EBADMSG : 0;
+    if (ret_stored->hours && !json_is_array(ret_stored->hours))
+        return -EBADMSG;
+    for (size_t i = 0; i < json_array_size(ret_stored->hours); i++)
+        if (stored_hour(json_array_get(ret_stored->hours, i), &began, &messages, &recipients))
+            return -EBADMSG;
+    return 0;
 }
 
 // Seconds as ns; what no clock can mean becomes the latest there is.
@@ -202,9 +198,23 @@ static int64_t stored_ns(int64_t seconds)
     return ns < 0 ? 0 : ns;
 }
 
+static void stored_apply_hours(json_t *hours, struct account *account, int64_t boot, int64_t wall)
+{
+    json_int_t began;
+    uint32_t messages, recipients;
+    for (size_t i = 0; i < json_array_size(hours); i++) {
+        (void)stored_hour(json_array_get(hours, i), &began, &messages, &recipients);
+        // What lies ahead was written under a clock that was wrong, or this one is: it counts as of now.
+        int64_t age = wall - retry_clamp(stored_ns(began), 0, wall);
+        if (age < ACCOUNT_HOURS * ACCOUNT_HOUR_NS)
+            account_day_add(account, messages, recipients,
+                age >= ACCOUNT_HOUR_NS ? boot - age + ACCOUNT_HOUR_NS - STORED_SLACK_NS : boot);
+    }
+}
+
 static void stored_apply(const struct stored *stored, struct account *account, int64_t boot, int64_t wall)
 {
-    memcpy(account->hours, stored->hours, sizeof account->hours);
+    stored_apply_hours(stored->hours, account, boot, wall);
     if (stored->breaker == BREAKER_CLOSED)
         return;
     account->breaker = stored->breaker;
@@ -268,7 +278,7 @@ int account_load_all(int state_fd, struct account *const *accounts, size_t n, in
             json_t *member = json_object_get(members, accounts[i]->name);
             if (!member)
                 continue;
-            error = stored_read(member, wall, &stored);
+            error = stored_read(member, &stored);
             if (error)
                 return error;
             if (apply)
