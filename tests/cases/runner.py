@@ -393,9 +393,13 @@ class Scenario:
             expected = [str(self.path(line).relative_to(self.spool)) for line in expected]
         if expected is not None and sorted(expected) != sorted(tree):
             problems.append(f"the spool holds {sorted(tree)}, expected {sorted(expected)}")
+        places = {}
         for name in tree:
             path = self.spool / name
             info = os.lstat(path)
+            if info.st_ino in places and places[info.st_ino].split("/")[0] == name.split("/")[0]:
+                problems.append(f"{name} and {places[info.st_ino]} are one message in two states")
+            places[info.st_ino] = name
             if info.st_ino in self.messages:
                 first, data, stamp = self.messages[info.st_ino]
                 changed = any(s.startswith(("append", "truncate")) for s in self.case.lines("steps") or [])
