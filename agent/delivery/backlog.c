@@ -163,6 +163,18 @@ void backlog_drop(struct backlog *backlog, struct backlog_entry *entry)
     free(entry);
 }
 
+void backlog_forget(struct backlog *backlog)
+{
+    for (size_t i = 0; i < backlog->n_slots; i++)
+        for (struct backlog_entry *entry = backlog->slots[i], *next; entry; entry = next) {
+            next = entry->chain;
+            if (entry->state != BACKLOG_BUSY)
+                backlog_drop(backlog, entry);
+        }
+    backlog->more_new = false;
+    backlog->left_out_due = INT64_MAX;
+}
+
 static struct backlog_entry *backlog_insert(struct backlog *backlog, const char *name, enum spool_state from)
 {
     size_t length = strlen(name);
@@ -259,6 +271,27 @@ struct backlog_entry *backlog_next(struct backlog *backlog, int64_t now)
     if (entry)
         backlog_unlink(backlog, entry);
     return entry;
+}
+
+void backlog_raise(struct backlog *backlog, const char *name)
+{
+    struct backlog_entry *entry = backlog_find(backlog, name, SPOOL_NEW);
+    if (!entry || entry->high)
+        return;
+    bool waiting = entry->state == BACKLOG_WAITING;
+    if (waiting)
+        list_remove(backlog, entry);
+    entry->high = true;
+    if (waiting)
+        list_append(backlog, entry);
+}
+
+bool backlog_settling(const struct backlog *backlog)
+{
+    for (size_t i = 0; i < backlog->n_heap; i++)
+        if (backlog->heap[i]->from == SPOOL_NEW && backlog->heap[i]->settles < BACKLOG_SETTLES_MAX)
+            return true;
+    return false;
 }
 
 int64_t backlog_next_due(const struct backlog *backlog)

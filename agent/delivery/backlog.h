@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #define BACKLOG_NEW_MAX      1024 // names of new/ read ahead
+#define BACKLOG_SETTLES_MAX  3    // `run --once` waits for a file at most this many times
 #define BACKLOG_DEFERRED_MAX 8192 // deferred names whose due time is kept
 
 enum backlog_state { BACKLOG_WAITING, BACKLOG_LATER, BACKLOG_BUSY };
@@ -66,10 +67,16 @@ struct backlog_entry *backlog_add_deferred(
 void backlog_put_off(struct backlog *backlog, struct backlog_entry *entry, int64_t due);
 // Forgets an entry in any state.
 void backlog_drop(struct backlog *backlog, struct backlog_entry *entry);
+// Forgets every entry that is not busy.
+void backlog_forget(struct backlog *backlog);
 
 // The next entry to claim (busy from now on), NULL where none is waiting. Moves what has become due first.
 struct backlog_entry *backlog_next(struct backlog *backlog, int64_t now);
 bool backlog_has_waiting(struct backlog *backlog, int64_t now);
+// Gives a name of new/ that waits high priority.
+void backlog_raise(struct backlog *backlog, const char *name);
+// Whether files of new/ that may still be written to are to be looked at again (at most a few times each).
+bool backlog_settling(const struct backlog *backlog);
 // When the earliest LATER entry becomes due; INT64_MAX where there is none.
 int64_t backlog_next_due(const struct backlog *backlog);
 // Makes every deferred entry due now (the account works again).

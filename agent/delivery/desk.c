@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#define DESK_REST 19 // a gentle job rests this many times as long as its slice took
+
 struct desk {
     struct desk_params params;
     pthread_t thread;
@@ -16,6 +18,7 @@ struct desk {
     struct loop_watch watch;
     unsigned pending;                      // wire thread only
     struct channel_item *slow, **slow_end; // desk thread only: slow jobs in turn
+    int64_t rest_until;                    // desk thread only: no slice of a gentle job before this
 };
 
 void desk_return(struct desk *desk, struct desk_job *job)
@@ -71,28 +74,48 @@ static void desk_work(struct desk *desk, struct desk_job *batch)
     }
 }
 
+// One slice of the next slow job, or nothing while a gentle one rests.
+static void desk_slice(struct desk *desk)
+{
+    int64_t start = clock_boot();
+    if (start < desk->rest_until && ((struct desk_job *)desk->slow)->gentle)
+        return;
+    struct desk_job *job = desk_next_slow(desk);
+    bool over = channel_is_closed(&desk->in) || job->slice(job);
+    if (job->gentle)
+        desk->rest_until = start + (clock_boot() - start) * (DESK_REST + 1);
+    if (over)
+        desk_return(desk, job);
+    else
+        desk_add_slow(desk, job);
+}
+
+static struct channel_item *desk_wait(struct desk *desk)
+{
+    if (!desk->slow)
+        return channel_wait(&desk->in, desk->params.idle ? desk->params.idle_ms : 0);
+    int64_t rest = desk->rest_until - clock_boot();
+    if (rest <= 0 || !((struct desk_job *)desk->slow)->gentle)
+        return channel_take(&desk->in);
+    return channel_wait(&desk->in, (unsigned)(rest / CLOCK_MS) + 1);
+}
+
 static void *desk_thread(void *arg)
 {
     struct desk *desk = arg;
     for (;;) {
-        struct channel_item *items =
-            desk->slow ? channel_take(&desk->in)
-                       : channel_wait(&desk->in, desk->params.idle ? desk->params.idle_ms : 0);
+        struct channel_item *items = desk_wait(desk);
         if (!items && !desk->slow) {
-            if (channel_is_closed(&desk->in))
-                break;
+            bool closed = channel_is_closed(&desk->in);
             if (desk->params.idle)
-                desk->params.idle(desk, desk->params.arg);
+                desk->params.idle(desk, desk->params.arg); // a last time before the end
+            if (closed)
+                break;
             continue;
         }
         desk_work(desk, desk_sort(desk, items));
-        if (!desk->slow)
-            continue;
-        struct desk_job *job = desk_next_slow(desk);
-        if (channel_is_closed(&desk->in) || job->slice(job))
-            desk_return(desk, job);
-        else
-            desk_add_slow(desk, job);
+        if (desk->slow)
+            desk_slice(desk);
     }
     return NULL;
 }

@@ -17,6 +17,7 @@ struct desk_job {
     void (*run)(struct desk_job *job);   // on the desk's thread (where the desk has no batch function)
     bool (*slice)(struct desk_job *job); // slow jobs: a piece of the work; true when all is done
     void (*done)(struct desk_job *job);  // on the wire thread; may free the job
+    bool gentle; // slow jobs: rest after each slice so that no more than 5 % of a core is spent
 };
 
 // Starts the thread. batch, where given, is called with each batch instead of every job's run; it passes

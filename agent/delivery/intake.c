@@ -74,21 +74,14 @@ static int intake_find_status(struct message *message)
 {
     static const enum spool_state places[] = {SPOOL_DEFERRED, SPOOL_FAILED};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        uint64_t inode, size;
-        int dir = message->dirs->spool->dir[places[i]];
-        int error = status_peek(dir, message->claimed_name, &inode, &size);
-        if (error == -ENOENT || error == -EBADMSG ||
-            (!error && (inode != message->stat.st_ino || size != (uint64_t)message->stat.st_size)))
-            continue;
-        if (!error)
-            error = status_read(dir, message->claimed_name, &message->status, NULL, NULL);
-        if (error == -EBADMSG)
-            continue;
-        if (error)
-            return error;
-        message->status_in = places[i];
-        memcpy(message->status_name, message->claimed_name, sizeof message->status_name);
-        return 0;
+        int found = spool_find_status(message->dirs->spool, places[i], message->claimed_name, message->fd,
+            &message->status, message->status_name);
+        if (found < 0 && found != -EBADMSG)
+            return found;
+        if (found == 1) {
+            message->status_in = places[i];
+            return 0;
+        }
     }
     return 0;
 }
@@ -129,8 +122,11 @@ static int intake_adopt_status(struct message *message)
         error = status_add_attempt(message->status, &attempt->at, attempt->account, attempt->relay,
             attempt->tls, attempt->stage, attempt->reply);
     }
+    if (!error)
+        message->status->born = old->born;
     if (!error && !again) {
         message->status->attempts_total = old->attempts_total;
+        message->attempt = (int64_t)old->attempts_total + 1;
         message->status->delay_warned = old->delay_warned;
     }
     status_free(old);
@@ -180,8 +176,10 @@ static enum claim_result intake_compose(struct message *message)
         &message->stat, &message->outgoing, &message->fault);
     if (error == -EBADMSG)
         return CLAIM_FAULT;
-    if (!error)
+    if (!error) {
+        message->settings = message->outgoing->tenant;
         error = intake_allocate(message);
+    }
     if (!error && message->status)
         error = intake_adopt_status(message);
     if (error)

@@ -13,7 +13,8 @@ struct message *message_new(
     if (!message)
         return NULL;
     message->config = config_ref(config);
-    message->tenant = tenant;
+    message->tenant = message->route = tenant;
+    message->attempt = 1;
     message->settings = tenant->settings;
     message->dirs = tenant_dirs_ref(tenant->dirs);
     message->entry = entry;

@@ -36,7 +36,9 @@ enum filing_action {
 struct message {
     struct desk_job job; // first
     struct dispatch *dispatch;
-    struct tenant *tenant;
+    struct tenant *tenant;                // whose spool it lies in
+    struct tenant *route;                 // whose account it goes through (X-Outtray-Tenant)
+    struct carrier *carrier;              // whose window slot it holds; NULL: none
     struct message *next;                 // in a message_list
     const struct config *config;          // a reference
     const struct config_tenant *settings; // of config
@@ -66,7 +68,11 @@ struct message {
     enum status_recipient_state *recipient_state; // by index
     bool *recipient_tried;                        // by index: had its answer in this attempt
     int64_t started;                              // boot: when the transaction under way began
-    bool attempt_counted;
+    int64_t attempt;                              // number of this attempt, from 1
+    int64_t next_attempt;              // wall ns, once this attempt has deferred somebody; 0: not yet
+    const char *deferred_class;        // constant: why this attempt deferred somebody
+    bool gave_up;                      // give_up_after or X-Outtray-Expires ended it
+    bool back;                         // after FILING_RECORD: return it, its account is in trouble
     enum status_reason refused_reason; // of the first refused recipient
     char detail[STATUS_TEXT_MAX];      // words for failed/
 

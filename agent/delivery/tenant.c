@@ -7,7 +7,7 @@
 
 struct tenant_dirs *tenant_dirs_new(struct spool_tenant *spool)
 {
-    struct tenant_dirs *dirs = malloc(sizeof *dirs);
+    struct tenant_dirs *dirs = calloc(1, sizeof *dirs);
     if (!dirs) {
         spool_tenant_close(spool);
         return NULL;
@@ -48,8 +48,23 @@ void tenant_free(struct tenant *tenant)
     if (!tenant)
         return;
     assert(tenant->claimed == 0 && tenant->claiming == 0);
+    for (size_t i = 0; i < tenant->n_ignored_names; i++)
+        free(tenant->ignored_names[i]);
     backlog_release(&tenant->backlog);
     tenant_dirs_unref(tenant->dirs);
     free(tenant->name);
     free(tenant);
+}
+
+bool tenant_note_ignored(struct tenant *tenant, const char *name)
+{
+    for (size_t i = 0; i < tenant->n_ignored_names; i++)
+        if (strcmp(tenant->ignored_names[i], name) == 0)
+            return false;
+    if (tenant->n_ignored_names == TENANT_IGNORED_MAX)
+        return false;
+    char *copy = strdup(name);
+    if (copy)
+        tenant->ignored_names[tenant->n_ignored_names++] = copy;
+    return copy;
 }

@@ -13,14 +13,20 @@
 struct tenant_dirs {
     _Atomic unsigned references;
     struct spool_tenant *spool; // owned
+    // The filing desk's: which states (bits) are to be synced in the batch under way.
+    unsigned sync_to, sync_from;
+    struct tenant_dirs *next_touched;
 };
 struct tenant_dirs *tenant_dirs_new(
     struct spool_tenant *spool); // takes spool over; NULL where memory is short (spool is closed)
 struct tenant_dirs *tenant_dirs_ref(struct tenant_dirs *dirs);
 void tenant_dirs_unref(struct tenant_dirs *dirs); // takes NULL
 
+#define TENANT_IGNORED_MAX 64 // ignored entries remembered by name, so that each is logged once
+
 struct message;
 struct pool;
+struct look;
 
 struct message_list { // messages that are claimed and wait for a session
     struct message *first, *last;
@@ -32,18 +38,24 @@ struct tenant {
     char *name;                           // owned
     const struct config_tenant *settings; // of the agent's current configuration
     struct pool *pool;                    // of the tenant's account; NULL without settings
-    struct tenant *next_in_pool;
+    struct tenant *next_in_pool, *next_active;
+    bool active;              // in the pool's list of tenants with ready messages
     struct tenant_dirs *dirs; // NULL while they cannot be opened
     struct backlog backlog;
     struct message_list ready_high, ready;
-    unsigned claiming; // claims under way
-    unsigned claimed;  // messages claimed and not yet filed
-    int64_t credit;    // weighted round robin
-    bool opening;      // a job that opens dirs is under way
-    bool surveyed;     // every directory was read once since dirs was opened
-    bool refilling;    // a refill of the backlog is under way
+    unsigned claiming;                       // claims under way
+    unsigned claimed;                        // messages claimed and not yet filed
+    int64_t credit;                          // weighted round robin
+    struct look *look;                       // names to be looked at, not submitted yet
+    long refill_position;                    // where the next refill goes on
+    char *ignored_names[TENANT_IGNORED_MAX]; // owned
+    size_t n_ignored_names;
+    bool opening;   // a job that opens dirs is under way
+    bool surveyed;  // every directory was read once since dirs was opened
+    bool refilling; // a refill of the backlog is under way
     bool survey_running, survey_again;
     bool release;                                // the next survey makes every deferred message due
+    int64_t retention_at;                        // boot: when the next survey removes what is old
     int64_t survey_at;                           // boot: when the next survey is due
     int64_t opened_failed;                       // boot: when opening failed last; 0: never
     int watch_new, watch_deferred;               // inotify descriptors, -1: none
@@ -53,5 +65,8 @@ struct tenant {
 
 struct tenant *tenant_new(const char *name); // NULL where memory is short
 void tenant_free(struct tenant *tenant);     // takes NULL; nothing of it may be claimed
+
+// Remembers an entry that is no message; true the first time (it is to be logged).
+bool tenant_note_ignored(struct tenant *tenant, const char *name);
 
 #endif

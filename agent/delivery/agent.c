@@ -1,0 +1,331 @@
+// Starting, ticking, stopping.
+#include "agent.h"
+#include "agent/base/clock.h"
+
+#include <curl/curl.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define AGENT_STEP_NS (1 * CLOCK_SECOND) // a change of wall less boot above this is a step of the clock
+
+static void agent_end(struct agent *agent)
+{
+    struct dispatch *dispatch = &agent->dispatch;
+    if (agent->ending)
+        return;
+    agent->ending = true;
+    dispatch->stopping = true;
+    for (size_t i = 0; i < dispatch->n_pools; i++) {
+        pool_return_all(dispatch->pools[i], "the agent stops");
+        pool_quit(dispatch->pools[i]);
+    }
+    (void)loop_timer_set(dispatch->loop, &agent->grace, clock_boot() + AGENT_GRACE_NS);
+}
+
+static void agent_signal(struct loop_watch *watch, uint32_t events)
+{
+    struct agent *agent = watch->arg;
+    struct signalfd_siginfo info;
+    (void)events;
+    while (read(agent->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGHUP) {
+            agent_reload(agent);
+            continue;
+        }
+        if (!agent->ending)
+            log_event(agent->dispatch.log, LOG_NOTICE_LEVEL, "stopping",
+                "what is in flight is finished first", NULL);
+        agent_end(agent);
+    }
+}
+
+static void agent_grace_over(struct loop_timer *timer)
+{
+    struct agent *agent = timer->arg;
+    for (size_t i = 0; i < agent->dispatch.n_pools; i++)
+        pool_abort(agent->dispatch.pools[i]);
+}
+
+// Deadlines are wall clock on disk and boot clock in memory: after a step they are read again.
+static void agent_check_clock(struct agent *agent)
+{
+    struct dispatch *dispatch = &agent->dispatch;
+    int64_t drift = clock_wall() - clock_boot(), moved = drift - agent->drift;
+    agent->drift = drift;
+    if (moved < AGENT_STEP_NS && moved > -AGENT_STEP_NS)
+        return;
+    log_event(dispatch->log, LOG_NOTICE_LEVEL, "clock_step",
+        "the clock was set; waiting times are read again", NULL);
+    for (size_t i = 0; i < dispatch->n_tenants; i++)
+        dispatch_survey(dispatch, dispatch->tenants[i]);
+}
+
+static void agent_tick(struct loop_timer *timer)
+{
+    struct agent *agent = timer->arg;
+    struct dispatch *dispatch = &agent->dispatch;
+    int64_t now = loop_now(dispatch->loop);
+    (void)loop_timer_set(dispatch->loop, timer, now + AGENT_TICK_NS);
+    agent_check_clock(agent);
+    dispatch_spool_trouble(dispatch);
+    for (size_t i = 0; i < dispatch->n_tenants; i++)
+        dispatch_tick_tenant(dispatch, dispatch->tenants[i]);
+    for (size_t i = 0; i < dispatch->n_pools; i++)
+        pool_check_secret(dispatch->pools[i]);
+    if (now >= agent->neighbours_at) {
+        agent->neighbours_at = now + AGENT_NEIGHBOURS_NS;
+        agent_visit_neighbours(agent);
+    }
+    agent_write_state(agent);
+}
+
+static bool agent_has_sessions(const struct dispatch *dispatch)
+{
+    for (size_t i = 0; i < dispatch->n_pools; i++)
+        if (dispatch->pools[i]->n_open)
+            return true;
+    return false;
+}
+
+// Once a round: what many events asked for is done together.
+static void agent_before_sleep(void *arg)
+{
+    struct agent *agent = arg;
+    struct dispatch *dispatch = &agent->dispatch;
+    dispatch_flush_looks(dispatch);
+    for (size_t i = 0; i < dispatch->n_pools; i++) {
+        pool_sweep(dispatch->pools[i]);
+        if (dispatch->pools[i]->pump)
+            pool_pump(dispatch->pools[i]);
+    }
+    dispatch_flush_looks(dispatch);
+    if (dispatch->once && !agent->ending && dispatch_is_done(dispatch))
+        agent_end(agent);
+    if (agent->ending && dispatch_is_quiet(dispatch) && !agent_has_sessions(dispatch))
+        loop_stop(dispatch->loop);
+}
+
+static int agent_fail(int code, const char *what, const char *path, int error)
+{
+    fprintf(stderr, "outtray run: %s %s: %s\n", what, path, strerror(-error));
+    return code;
+}
+
+static int agent_open_directories(struct agent *agent, const struct config *config)
+{
+    struct dispatch *dispatch = &agent->dispatch;
+    dispatch->spool_fd = open(config->spool, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dispatch->spool_fd < 0)
+        return agent_fail(errno == EACCES ? EX_NOPERM
+                          : errno == EIO  ? EX_IOERR
+                                          : EX_CONFIG,
+            "the spool cannot be opened (make it with `outtray init`):", config->spool, -errno);
+    if (mkdir(config->state, 0750) && errno != EEXIST)
+        return agent_fail(
+            EX_CANTCREAT, "the state directory cannot be made (see `outtray init`):", config->state, -errno);
+    dispatch->state_fd = open(config->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dispatch->state_fd < 0)
+        return agent_fail(errno == EACCES ? EX_NOPERM : EX_CANTCREAT,
+            "the state directory cannot be opened:", config->state, -errno);
+    if (faccessat(dispatch->state_fd, ".", W_OK | X_OK, AT_EACCESS))
+        return agent_fail(EX_NOPERM, "the state directory cannot be written to:", config->state, -errno);
+    int error = spool_agent_lock(dispatch->spool_fd, config->agent, &agent->lock_fd);
+    if (error == -EAGAIN) {
+        fprintf(stderr,
+            "outtray run: an agent called %s runs on %s already (stop it, or give this one another name "
+            "with `agent:`)\n",
+            config->agent, config->spool);
+        return EX_UNAVAILABLE;
+    }
+    if (error)
+        return agent_fail(error == -EACCES || error == -EPERM ? EX_NOPERM
+                          : error == -EIO                     ? EX_IOERR
+                                                              : EX_CANTCREAT,
+            "the agent's lock cannot be taken in", config->spool, error);
+    return EX_OK;
+}
+
+static int agent_open_signals(struct agent *agent)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGIO, SIG_IGN); // leases are asked for, never kept
+    agent->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (agent->signal_fd < 0)
+        return -errno;
+    loop_watch_init(&agent->signals, agent_signal, agent);
+    return loop_watch_add(agent->dispatch.loop, &agent->signals, agent->signal_fd, EPOLLIN);
+}
+
+static int agent_start_desks(struct dispatch *dispatch)
+{
+    filing_init(&dispatch->filing_state, dispatch->log);
+    struct desk_params intake = {.name = "intake", .loop = dispatch->loop};
+    struct desk_params filing = {.name = "filing",
+        .loop = dispatch->loop,
+        .batch = filing_batch,
+        .idle = filing_idle,
+        .idle_ms = 1000,
+        .arg = &dispatch->filing_state};
+    int error = desk_start(&intake, &dispatch->intake);
+    return error ? error : desk_start(&filing, &dispatch->filing);
+}
+
+// Directories of the spool that no tenant of the configuration has: warned about once, never touched.
+static void agent_warn_strangers(const struct dispatch *dispatch)
+{
+    int fd = openat(dispatch->spool_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    for (const struct dirent *entry; dir && (entry = readdir(dir));)
+        if (entry->d_name[0] != '.' && entry->d_type == DT_DIR &&
+            !config_find_tenant(dispatch->config, entry->d_name))
+            log_event(dispatch->log, LOG_WARNING_LEVEL, "stranger",
+                "a directory of the spool belongs to no tenant of the configuration; it is ignored",
+                "directory", entry->d_name, NULL);
+    if (dir)
+        closedir(dir);
+}
+
+static void agent_load_accounts(struct dispatch *dispatch)
+{
+    struct account **accounts = calloc(dispatch->n_pools + 1, sizeof(struct account *));
+    if (!accounts)
+        return;
+    for (size_t i = 0; i < dispatch->n_pools; i++)
+        accounts[i] = dispatch->pools[i]->account;
+    int error = account_load_all(dispatch->state_fd, accounts, dispatch->n_pools, clock_boot(), clock_wall());
+    if (error && error != -ENOENT)
+        log_event(dispatch->log, LOG_WARNING_LEVEL, "accounts_unreadable",
+            "accounts.json could not be read; parks and day counts start anew", "reason", strerror(-error),
+            NULL);
+    free(accounts);
+}
+
+static int agent_start(struct agent *agent, const struct config *config)
+{
+    static const struct watch_events watch_events = {dispatch_watch_event, dispatch_watch_lost};
+    struct dispatch *dispatch = &agent->dispatch;
+    int error = loop_new(&dispatch->loop);
+    if (!error)
+        error = multi_new(dispatch->loop, &dispatch->multi);
+    if (!error)
+        error = agent_open_signals(agent);
+    if (!error)
+        error = agent_start_desks(dispatch);
+    if (!error)
+        error = watch_new(dispatch->loop, &watch_events, dispatch, &dispatch->watch, &dispatch->watch_error);
+    if (error)
+        return error;
+    if (dispatch->watch_error)
+        log_event(dispatch->log, LOG_WARNING_LEVEL, "watch_missing",
+            "inotify is not available; directories are scanned every few seconds instead "
+            "(raise fs.inotify.max_user_instances)",
+            "reason", strerror(-dispatch->watch_error), NULL);
+    agent->started = clock_wall();
+    agent->drift = clock_wall() - clock_boot();
+    error = agent_apply(agent, config);
+    if (error)
+        return error;
+    agent_load_accounts(dispatch);
+    agent_warn_strangers(dispatch);
+    loop_timer_init(&agent->tick, agent_tick, agent);
+    loop_timer_init(&agent->grace, agent_grace_over, agent);
+    return loop_timer_set(dispatch->loop, &agent->tick, clock_boot());
+}
+
+static void agent_stop(struct agent *agent)
+{
+    struct dispatch *dispatch = &agent->dispatch;
+    dispatch->stopping = true;
+    agent->ending = true;
+    if (dispatch->filing)
+        filing_abandon(&dispatch->filing_state);
+    desk_stop(dispatch->filing);
+    dispatch->filing = NULL;
+    if (dispatch->intake && dispatch->config)
+        agent_write_state(agent);
+    desk_stop(dispatch->intake);
+    watch_free(dispatch->watch);
+    for (size_t i = 0; i < dispatch->n_pools; i++) {
+        pool_sweep(dispatch->pools[i]);
+        pool_free(dispatch->pools[i]);
+    }
+    for (size_t i = 0; i < dispatch->n_tenants; i++)
+        tenant_free(dispatch->tenants[i]);
+    free(dispatch->pools);
+    free(dispatch->tenants);
+    free(dispatch->watches);
+    if (agent->signal_fd >= 0) {
+        loop_watch_remove(dispatch->loop, &agent->signals);
+        close(agent->signal_fd);
+    }
+    multi_free(dispatch->multi);
+    loop_free(dispatch->loop);
+    config_unref(dispatch->config);
+}
+
+static void agent_raise_limits(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    (void)prctl(PR_SET_DUMPABLE, 0); // secrets must not get into core files
+}
+
+int agent_run(const struct config *config, const struct config_checks *checks, bool once)
+{
+    struct agent agent = {.checks = checks, .lock_fd = -1, .signal_fd = -1};
+    struct dispatch *dispatch = &agent.dispatch;
+    dispatch->once = once;
+    dispatch->spool_fd = dispatch->state_fd = -1;
+    umask(0027);
+    agent_raise_limits();
+    int error = log_open(config->log.format == CONFIG_LOG_JSON, config->log.file, &dispatch->log);
+    if (error)
+        return agent_fail(EX_CANTCREAT, "the log cannot be opened:", config->log.file, error);
+    int code = agent_open_directories(&agent, config);
+    if (code == EX_OK) {
+        curl_global_init(CURL_GLOBAL_DEFAULT);
+        error = agent_start(&agent, config);
+        if (!error) {
+            log_event(dispatch->log, LOG_NOTICE_LEVEL, "started", "outtray " OUTTRAY_VERSION " is running",
+                "agent", config->agent, NULL);
+            error = loop_run(dispatch->loop, agent_before_sleep, &agent);
+        }
+        bool broken = atomic_load(&dispatch->filing_state.broken) != 0;
+        code = error                             ? agent_fail(EX_OSERR, "cannot run on", config->spool, error)
+               : broken                          ? EX_IOERR
+               : once && dispatch->once_findings ? 1
+                                                 : EX_OK;
+        agent_stop(&agent);
+        log_event(dispatch->log, LOG_NOTICE_LEVEL, "stopped", broken ? "the spool is broken" : "done", NULL);
+        curl_global_cleanup();
+    }
+    if (agent.lock_fd >= 0)
+        close(agent.lock_fd);
+    if (dispatch->state_fd >= 0)
+        close(dispatch->state_fd);
+    if (dispatch->spool_fd >= 0)
+        close(dispatch->spool_fd);
+    log_close(dispatch->log);
+    return code;
+}

@@ -1,0 +1,40 @@
+// The agent as a whole: started, run until it is told to stop, reloaded.
+#ifndef OUTTRAY_AGENT_DELIVERY_AGENT_H
+#define OUTTRAY_AGENT_DELIVERY_AGENT_H
+
+#include "agent/delivery/dispatch.h"
+
+#define AGENT_TICK_NS       (2 * CLOCK_SECOND)  // status files, surveys that are due, changed secrets
+#define AGENT_NEIGHBOURS_NS (30 * CLOCK_SECOND) // other agents' locks are tried
+#define AGENT_GRACE_NS      (10 * CLOCK_SECOND) // after SIGTERM: how long what is in flight may take
+
+struct agent {
+    struct dispatch dispatch;           // first
+    const struct config_checks *checks; // for a reload
+    int lock_fd, signal_fd;
+    struct loop_watch signals;
+    struct loop_timer tick, grace;
+    int64_t started, neighbours_at; // wall; boot
+    int64_t drift;                  // wall less boot, as last seen: a step of the clock shows in it
+    bool ending;                    // stop was asked for
+    bool reloading, reload_again;
+    bool writing; // status files are being written
+};
+
+// Runs the agent with this configuration until SIGTERM or SIGINT, or with `once` until nothing is left to do
+// now. Returns an exit code (sysexits.h): 0; 1 with `once` and findings; EX_UNAVAILABLE where an agent of
+// that name runs, EX_CONFIG where the spool is missing, EX_CANTCREAT, EX_NOPERM, EX_IOERR where the spool
+// broke, EX_OSERR. Errors are printed on standard error.
+int agent_run(const struct config *config, const struct config_checks *checks, bool once);
+
+// reload.c: takes a new configuration from the file (on SIGHUP), and applies the first one.
+void agent_reload(struct agent *agent);
+int agent_apply(struct agent *agent, const struct config *config);
+
+// observer.c: writes STATE/status.json, STATE/metrics.prom and STATE/accounts.json on the intake desk.
+void agent_write_state(struct agent *agent);
+
+// neighbours.c: returns what agents that are gone had claimed, on the intake desk.
+void agent_visit_neighbours(struct agent *agent);
+
+#endif

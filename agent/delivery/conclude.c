@@ -1,0 +1,437 @@
+// Concluding transactions (wire thread).
+#include "conclude.h"
+#include "agent/base/clock.h"
+#include "agent/delivery/report.h"
+#include "agent/delivery/retry.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+size_t conclude_prepare(struct message *message, size_t recipients_max)
+{
+    struct outgoing *outgoing = message->outgoing;
+    size_t n = 0, most = message->settings->account->limits.recipients_per_message;
+    if (!most || most > outgoing->n_recipients)
+        most = outgoing->n_recipients;
+    if (most > recipients_max)
+        most = recipients_max;
+    bool utf8 = false;
+    for (size_t i = 0; i < outgoing->n_recipients && n < most; i++) {
+        const struct outgoing_recipient *recipient = &outgoing->recipients[i];
+        if (message->recipient_state[i] != STATUS_PENDING || message->recipient_tried[i] ||
+            recipient->problem)
+            continue;
+        bool needs = recipient->smtputf8 || outgoing->smtputf8;
+        if (n == 0)
+            utf8 = needs;
+        else if (utf8 != needs)
+            continue;
+        message->wire_recipients[n] = (struct smtp_recipient){
+            .address = recipient->wire, .notify = recipient->notify, .orcpt = recipient->orcpt};
+        message->recipient_index[n++] = i;
+    }
+    message->mail = (struct smtp_mail){
+        .reverse_path = outgoing->envelope_from,
+        .ret = outgoing->ret,
+        .envid = outgoing->envid,
+        .eight_bit = outgoing->eight_bit,
+        .smtputf8 = utf8,
+        .recipients = message->wire_recipients,
+        .n_recipients = n,
+        .body = outgoing->body,
+        .owner = message,
+    };
+    return n;
+}
+
+// One recipient's verdict is in. Only what must be remembered beyond this attempt goes into a status.
+static int conclude_recipient(
+    struct message *message, size_t index, enum status_recipient_state state, const char *reply, int64_t wall)
+{
+    message->recipient_state[index] = state;
+    message->recipient_tried[index] = true;
+    if (!message->status)
+        return 0;
+    struct timespec at = clock_timespec(wall);
+    return status_set_recipient(message->status, index, state, reply, &at);
+}
+
+static const struct smtp_reply *rcpt_reply(const struct smtp_result *result, size_t k)
+{
+    const struct smtp_reply *reply = result->recipients ? result->recipients[k] : NULL;
+    return reply && reply->code ? reply : NULL;
+}
+
+struct judged { // one wire recipient
+    struct outcome outcome;
+    const char *words;
+    enum smtp_stage stage;
+};
+
+static struct judged judge(const struct smtp_result *result, const struct outcome *whole, size_t k)
+{
+    const struct smtp_reply *reply = rcpt_reply(result, k);
+    if (reply && reply->code >= 400)
+        return (struct judged){outcome_of_reply(SMTP_STAGE_RCPT, reply), reply->text, SMTP_STAGE_RCPT};
+    const char *words = result->final.code ? result->final.text : result->problem ? result->problem : "";
+    return (struct judged){*whole, words, result->stage};
+}
+
+static bool is_account(enum verdict verdict)
+{
+    return verdict == VERDICT_ACCOUNT_THROTTLED || verdict == VERDICT_ACCOUNT_CREDENTIALS ||
+           verdict == VERDICT_ACCOUNT_UNREACHABLE;
+}
+
+// What one transaction came to, before it is written down.
+struct tally {
+    size_t sent, pending, refused, left; // wire recipients; left: no answer in this attempt yet
+    struct judged first_pending, first_refused, trouble;
+    bool has_trouble;
+};
+
+static void tally_note(struct tally *tally, const struct judged *judged, bool others_accepted,
+    enum status_recipient_state *ret_state, bool *ret_left)
+{
+    enum verdict verdict = judged->outcome.verdict;
+    *ret_left = false;
+    *ret_state = STATUS_PENDING;
+    if (is_account(verdict)) {
+        if (!tally->has_trouble)
+            tally->trouble = *judged;
+        tally->has_trouble = *ret_left = true;
+    } else if (judged->outcome.split && others_accepted) {
+        *ret_left = true;
+    } else if (verdict == VERDICT_SENT) {
+        *ret_state = STATUS_SENT;
+        tally->sent++;
+        return;
+    } else if (verdict == VERDICT_REJECT_RECIPIENT || verdict == VERDICT_REJECT_MESSAGE) {
+        if (!tally->refused++)
+            tally->first_refused = *judged;
+        *ret_state = STATUS_REFUSED;
+        return;
+    } else if (!tally->pending++) {
+        tally->first_pending = *judged;
+    }
+    if (*ret_left) {
+        tally->left++;
+    }
+}
+
+static int conclude_attempt(
+    struct message *message, const struct conclude_context *context, const struct judged *judged)
+{
+    int error = message_need_status(message);
+    struct timespec at = clock_timespec(context->wall);
+    return error ? error
+                 : status_add_attempt(message->status, &at, context->account, context->relay, context->tls,
+                       smtp_stage_name(judged->stage), judged->words);
+}
+
+static int64_t conclude_age(const struct message *message, int64_t wall)
+{
+    if (!message->status || !message->status->n_attempts)
+        return 0;
+    int64_t age = wall - clock_ns(&message->status->attempts[0].at);
+    return age > 0 ? age : 0;
+}
+
+// The time of the next attempt, the same for all transactions of this one.
+static int64_t conclude_next_attempt(struct message *message, int64_t wall)
+{
+    if (!message->next_attempt) {
+        int64_t wait = retry_wait(message->config, conclude_age(message, wall), retry_random());
+        message->next_attempt = wall + wait;
+        int64_t expires = message->outgoing->expires;
+        if (expires && message->next_attempt > expires)
+            message->next_attempt = expires;
+    }
+    return message->next_attempt;
+}
+
+static void conclude_report(struct message *message, const struct conclude_context *context,
+    const struct tally *tally, const struct smtp_result *result)
+{
+    struct report report = {.xfer_ms = result->xfer_ns / CLOCK_MS};
+    if (tally->sent) {
+        report.event = DELIVERY_SENT;
+        report.state = STATUS_SENT;
+        report.reply = result->final.text;
+        report_line(message, context, &report);
+    }
+    if (tally->pending && message->gave_up) {
+        report.event = DELIVERY_EXPIRED;
+        report.state = STATUS_REFUSED;
+        report.reply = message->detail;
+        report.reason = status_reason_name(STATUS_REASON_EXPIRED);
+        report_line(message, context, &report);
+        return;
+    }
+    if (tally->pending) {
+        report.event = DELIVERY_DEFERRED;
+        report.state = STATUS_PENDING;
+        report.reply = tally->first_pending.words;
+        report.class = tally->first_pending.outcome.class;
+        report.next = conclude_next_attempt(message, context->wall);
+        report_line(message, context, &report);
+        report.class = NULL;
+        report.next = 0;
+    }
+    if (tally->refused) {
+        report.event = DELIVERY_FAILED;
+        report.state = STATUS_REFUSED;
+        report.reply = tally->first_refused.words;
+        report.reason = status_reason_name(tally->first_refused.outcome.reason);
+        report_line(message, context, &report);
+    }
+}
+
+// Judges every recipient of the transaction and notes it in message and status.
+static int conclude_judge(struct message *message, const struct smtp_result *result,
+    const struct conclude_context *context, struct tally *tally)
+{
+    struct outcome whole = outcome_of_result(result);
+    size_t n = message->mail.n_recipients, accepted = 0;
+    for (size_t k = 0; k < n; k++) {
+        const struct smtp_reply *reply = rcpt_reply(result, k);
+        accepted += reply && reply->code < 300;
+    }
+    // A status is needed as soon as there is anything to remember; all accepted at the first go leaves
+    // nothing.
+    bool plain = whole.verdict == VERDICT_SENT && accepted == n && n == message->outgoing->n_recipients;
+    int error = plain || message->status ? 0 : message_need_status(message);
+    for (size_t k = 0; !error && k < n; k++) {
+        struct judged judged = judge(result, &whole, k);
+        enum status_recipient_state state;
+        bool left;
+        tally_note(tally, &judged, accepted > 0 && whole.verdict == VERDICT_SENT, &state, &left);
+        if (!left)
+            error =
+                conclude_recipient(message, message->recipient_index[k], state, judged.words, context->wall);
+    }
+    return error;
+}
+
+static bool message_has_left(const struct message *message)
+{
+    for (size_t i = 0; i < message->outgoing->n_recipients; i++)
+        if (message->recipient_state[i] == STATUS_PENDING && !message->recipient_tried[i] &&
+            !message->outgoing->recipients[i].problem)
+            return true;
+    return false;
+}
+
+int conclude_result(struct message *message, const struct smtp_result *result,
+    const struct conclude_context *context, struct conclusion *ret_conclusion)
+{
+    struct tally tally = {0};
+    *ret_conclusion = (struct conclusion){.next = CONCLUDE_BACK};
+    if (!result->begun && result->failure != SMTP_FAILURE_REQUIRED && result->failure != SMTP_FAILURE_FILE)
+        return 0; // the session ended before this mail's turn
+    int error = conclude_judge(message, result, context, &tally);
+    if (error)
+        return error;
+    ret_conclusion->trouble = tally.has_trouble;
+    ret_conclusion->outcome = tally.trouble.outcome;
+    if (tally.has_trouble)
+        (void)snprintf(ret_conclusion->words, sizeof ret_conclusion->words, "%s", tally.trouble.words);
+    size_t said = tally.sent + tally.pending + tally.refused;
+    ret_conclusion->delivered = tally.sent > 0;
+    ret_conclusion->record = said > 0;
+    if (said == 0) {
+        ret_conclusion->next = tally.has_trouble ? CONCLUDE_BACK : CONCLUDE_AGAIN;
+        return 0;
+    }
+    if (tally.refused && message->refused_reason == STATUS_REASON_NONE) {
+        message->refused_reason = tally.first_refused.outcome.reason;
+        (void)snprintf(message->detail, sizeof message->detail, "%s", tally.first_refused.words);
+    }
+    struct judged accepted = {.words = result->final.text, .stage = result->stage};
+    bool plain = !message->status;
+    if (!plain)
+        error = conclude_attempt(message, context,
+            tally.pending   ? &tally.first_pending
+            : tally.refused ? &tally.first_refused
+                            : &accepted);
+    if (error)
+        return error;
+    bool left = message_has_left(message);
+    ret_conclusion->next = left ? (tally.has_trouble ? CONCLUDE_BACK : CONCLUDE_AGAIN) : CONCLUDE_FILE;
+    if (tally.pending)
+        message->deferred_class = tally.first_pending.outcome.class;
+    if (ret_conclusion->next == CONCLUDE_FILE)
+        error = conclude_rest(message, context);
+    if (!error)
+        conclude_report(message, context, &tally, result);
+    return error;
+}
+
+// Addresses that no server can be asked about, refused with the code a server would use.
+static int conclude_refuse_unsendable(struct message *message, int64_t wall)
+{
+    for (size_t i = 0; i < message->outgoing->n_recipients; i++) {
+        const char *problem = message->outgoing->recipients[i].problem;
+        if (!problem || message->recipient_state[i] != STATUS_PENDING)
+            continue;
+        char words[256];
+        (void)snprintf(words, sizeof words, "5.1.3 bad address: %s", problem);
+        int error = message_need_status(message);
+        if (!error)
+            error = conclude_recipient(message, i, STATUS_REFUSED, words, wall);
+        if (error)
+            return error;
+        if (message->refused_reason == STATUS_REASON_NONE) {
+            message->refused_reason = STATUS_REASON_RECIPIENT;
+            (void)snprintf(message->detail, sizeof message->detail, "%s", words);
+        }
+    }
+    return 0;
+}
+
+// The pending ones have been tried for too long: they are refused now.
+static int conclude_give_up(struct message *message, int64_t wall)
+{
+    message->gave_up = true;
+    message->refused_reason = STATUS_REASON_EXPIRED;
+    char last[STATUS_TEXT_MAX] = "";
+    for (size_t i = 0; i < message->outgoing->n_recipients; i++) {
+        if (message->recipient_state[i] != STATUS_PENDING)
+            continue;
+        const char *reply = message->status->recipients[i].reply;
+        (void)snprintf(last, sizeof last, "%s", reply ? reply : "");
+        int error = conclude_recipient(message, i, STATUS_REFUSED, last, wall);
+        if (error)
+            return error;
+    }
+    int64_t minutes = conclude_age(message, wall) / CLOCK_SECOND / 60;
+    bool expires = message->outgoing->expires && message->outgoing->expires <= wall;
+    (void)snprintf(message->detail, sizeof message->detail, "given up after %lldh%02lldm%s%s%.1900s",
+        (long long)(minutes / 60), (long long)(minutes % 60), expires ? " (X-Outtray-Expires)" : "",
+        last[0] ? "; last: " : "", last);
+    return 0;
+}
+
+static int conclude_defer(struct message *message, const struct conclude_context *context)
+{
+    struct status *status = message->status;
+    status->state = STATUS_DEFERRED;
+    status->reason = STATUS_REASON_NONE;
+    status->next_attempt = clock_timespec(conclude_next_attempt(message, context->wall));
+    message->filing = FILING_DEFER;
+    const char *detail = NULL;
+    for (size_t i = 0; i < status->n_recipients && !detail; i++)
+        if (status->recipients[i].state == STATUS_PENDING)
+            detail = status->recipients[i].reply;
+    int error = status_set_text(&status->fix, NULL);
+    return error ? error : status_set_text(&status->detail, detail);
+}
+
+static int conclude_fail(struct message *message, const char *detail)
+{
+    int error = message_need_status(message);
+    if (error)
+        return error;
+    struct status *status = message->status;
+    status->state = STATUS_FAILED;
+    status->next_attempt = (struct timespec){0};
+    status->reason = message->refused_reason;
+    message->filing = FILING_FAIL;
+    return status_set_text(&status->detail, detail);
+}
+
+int conclude_rest(struct message *message, const struct conclude_context *context)
+{
+    int error = conclude_refuse_unsendable(message, context->wall);
+    size_t pending = 0, refused = 0;
+    for (size_t i = 0; i < message->outgoing->n_recipients; i++) {
+        pending += message->recipient_state[i] == STATUS_PENDING;
+        refused += message->recipient_state[i] == STATUS_REFUSED;
+    }
+    if (!error && pending) {
+        bool over = retry_is_over(message->config, conclude_age(message, context->wall)) ||
+                    (message->outgoing->expires && message->outgoing->expires <= context->wall);
+        if (!over)
+            return conclude_defer(message, context);
+        error = conclude_give_up(message, context->wall);
+        refused += pending;
+    }
+    if (error)
+        return error;
+    message->filing = FILING_SENT;
+    if (!refused)
+        return 0;
+    if (message->refused_reason == STATUS_REASON_NONE) {
+        message->refused_reason = STATUS_REASON_RECIPIENT; // refused in an earlier attempt
+        for (size_t i = 0; i < message->outgoing->n_recipients; i++)
+            if (message->recipient_state[i] == STATUS_REFUSED && message->status->recipients[i].reply) {
+                (void)snprintf(
+                    message->detail, sizeof message->detail, "%s", message->status->recipients[i].reply);
+                break;
+            }
+    }
+    return conclude_fail(message, message->detail);
+}
+
+int conclude_fault(struct message *message, const struct conclude_context *context)
+{
+    message->refused_reason = message->fault.reason;
+    (void)snprintf(message->detail, sizeof message->detail, "%s%s%s", message->fault.detail,
+        message->fault.fix[0] ? "; " : "", message->fault.fix);
+    int error = conclude_fail(message, message->detail);
+    if (error)
+        return error;
+    bool expired = message->fault.reason == STATUS_REASON_EXPIRED;
+    report_line(message, context,
+        &(struct report){.event = expired ? DELIVERY_EXPIRED : DELIVERY_FAILED,
+            .xfer_ms = -1,
+            .all = true,
+            .reason = status_reason_name(message->fault.reason),
+            .reply = message->detail});
+    return 0;
+}
+
+int conclude_wait(struct message *message, const struct conclude_context *context)
+{
+    int error = message_need_status(message);
+    if (error)
+        return error;
+    message->deferred_class = "not_before";
+    message->status->state = STATUS_DEFERRED;
+    message->status->next_attempt = clock_timespec(message->outgoing->not_before);
+    message->filing = FILING_DEFER;
+    report_line(message, context,
+        &(struct report){.event = DELIVERY_DEFERRED,
+            .xfer_ms = -1,
+            .all = true,
+            .class = "not_before",
+            .next = message->outgoing->not_before,
+            .reply = "its X-Outtray-Not-Before is in the future"});
+    return status_set_text(&message->status->detail, "waits for its X-Outtray-Not-Before");
+}
+
+void conclude_return(struct message *message, const struct conclude_context *context, const char *words)
+{
+    message->filing = FILING_RETURN;
+    report_line(message, context,
+        &(struct report){.event = DELIVERY_RETURNED, .xfer_ms = -1, .all = true, .reply = words});
+}
+
+int conclude_nobody(struct message *message, const struct conclude_context *context)
+{
+    int error = conclude_rest(message, context);
+    if (error)
+        return error;
+    struct report report = {.event = DELIVERY_SENT, .xfer_ms = -1, .all = true, .reply = message->detail};
+    if (message->filing == FILING_FAIL) {
+        report.event = message->gave_up ? DELIVERY_EXPIRED : DELIVERY_FAILED;
+        report.reason = status_reason_name(message->refused_reason);
+    } else if (message->filing == FILING_DEFER) {
+        report.event = DELIVERY_DEFERRED;
+        report.class = "message";
+        report.next = message->next_attempt;
+    }
+    report_line(message, context, &report);
+    return 0;
+}

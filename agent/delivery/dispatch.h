@@ -1,0 +1,92 @@
+// The wire thread's hub: tenants, pools, desks, and what comes back from them.
+#ifndef OUTTRAY_AGENT_DELIVERY_DISPATCH_H
+#define OUTTRAY_AGENT_DELIVERY_DISPATCH_H
+
+#include "agent/base/log.h"
+#include "agent/base/loop.h"
+#include "agent/base/multi.h"
+#include "agent/delivery/conclude.h"
+#include "agent/delivery/desk.h"
+#include "agent/delivery/filing.h"
+#include "agent/delivery/pool.h"
+#include "agent/delivery/tenant.h"
+#include "agent/delivery/watch.h"
+
+#define DISPATCH_CLAIMED_MAX 4096 // messages claimed at a time, by all pools together
+
+// Which directory an inotify descriptor stands for.
+struct dispatch_watch {
+    struct tenant *tenant; // NULL: none any more
+    enum spool_state state;
+};
+
+struct dispatch {
+    struct loop *loop;
+    struct multi *multi;
+    struct log *log;
+    const struct config *config; // a reference
+    int spool_fd, state_fd;
+    struct desk *intake, *filing;
+    struct filing filing_state;
+    struct watch *watch;
+    int watch_error; // negative errno where there is no inotify
+    struct tenant **tenants;
+    size_t n_tenants;
+    struct pool **pools;
+    size_t n_pools;
+    unsigned claimed;              // messages claimed, of all tenants
+    bool stopping;                 // no more claims
+    int claim_error;               // the last claim's, so that trouble is logged once
+    bool spool_broken, spool_full; // as logged
+    bool once;
+    bool once_findings;             // something was left deferred, failed or paused
+    struct dispatch_watch *watches; // by descriptor
+    size_t n_watches;
+};
+
+// Reading what a tenant has (directories.c). dispatch_tenant_open begins to open its directories (again).
+void dispatch_tenant_open(struct dispatch *dispatch, struct tenant *tenant);
+void dispatch_tenant_close(
+    struct dispatch *dispatch, struct tenant *tenant); // forgets directories, watches and backlog
+// Opens, surveys or reads again what is due (every few seconds).
+void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant);
+void dispatch_survey(
+    struct dispatch *dispatch, struct tenant *tenant); // now, or again after the one under way
+void dispatch_watch_event(int watch, enum watch_what what, const char *name, void *arg);
+void dispatch_watch_lost(void *arg);
+// Submits the looks that events asked for.
+void dispatch_flush_looks(struct dispatch *dispatch);
+// A wall clock time as this process counts: boot clock, no further off than the longest wait between two
+// attempts.
+int64_t dispatch_due(const struct dispatch *dispatch, int64_t wall_due);
+// Logs an entry of new/ that is no message, once.
+void dispatch_ignored(struct dispatch *dispatch, struct tenant *tenant, const char *name);
+
+// The spool's disk failed: nothing is claimed any more (dispatch.c).
+void dispatch_spool_trouble(struct dispatch *dispatch);
+
+// Claims one entry of the tenant's backlog. False where memory is short.
+bool dispatch_claim(struct dispatch *dispatch, struct tenant *tenant, struct backlog_entry *entry);
+// Refills a tenant's backlog from its directory where it runs low and there is more.
+void dispatch_refill(struct dispatch *dispatch, struct tenant *tenant);
+// Whether new mail may be claimed now.
+bool dispatch_may_claim(const struct dispatch *dispatch);
+
+// Hands a concluded message to the filing desk; message->filing is set.
+void dispatch_file(struct dispatch *dispatch, struct message *message);
+// Could not be concluded (memory): put back, try again later.
+void dispatch_give_up(struct dispatch *dispatch, struct message *message, int error);
+
+// An account paused or resumed: events in the log, ready mail returned or deferred mail released.
+void dispatch_account_changed(struct dispatch *dispatch, struct pool *pool, enum account_change change);
+
+struct tenant *dispatch_find_tenant(const struct dispatch *dispatch, const char *name);
+// Context without a session.
+struct conclude_context dispatch_context(const struct dispatch *dispatch, const struct pool *pool);
+
+// Whether nothing is under way and nothing is left to do now (`run --once`).
+bool dispatch_is_done(struct dispatch *dispatch);
+// Whether any message is claimed or being filed.
+bool dispatch_is_quiet(const struct dispatch *dispatch);
+
+#endif

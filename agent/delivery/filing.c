@@ -1,0 +1,270 @@
+// Filing outcomes (filing desk).
+#include "filing.h"
+#include "agent/base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void filing_init(struct filing *filing, struct log *log)
+{
+    *filing = (struct filing){.log = log};
+}
+
+static bool filing_is_disk_failure(int error)
+{
+    return error == -EIO || error == -EROFS || error == -ENXIO || error == -ENODEV || error == -ESTALE;
+}
+
+static void filing_touch(
+    struct filing *filing, struct message *message, enum spool_state to, enum spool_state from)
+{
+    struct tenant_dirs *dirs = message->dirs;
+    if (!dirs->sync_to && !dirs->sync_from) {
+        dirs->next_touched = filing->touched;
+        filing->touched = dirs;
+    }
+    dirs->sync_to |= 1u << to;
+    if (from != SPOOL_STATES)
+        dirs->sync_from |= 1u << from;
+}
+
+static bool name_is_plain(const char *name)
+{
+    return name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._~:,=+@%-")] ==
+           '\0';
+}
+
+// The command that tries it again, quoted for a shell where the name needs it.
+static int filing_fix_text(struct status *status, const char *name)
+{
+    char text[SPOOL_NAME_SIZE * 4 + 32];
+    size_t at = (size_t)snprintf(text, sizeof text, "mv %sfailed/", name_is_plain(name) ? "" : "'");
+    if (name_is_plain(name)) {
+        (void)snprintf(text + at, sizeof text - at, "%s new/", name);
+        return status_set_text(&status->fix, text);
+    }
+    for (const char *c = name; *c; c++) {
+        size_t n = *c == '\'' ? 4 : 1;
+        memcpy(text + at, n == 4 ? "'\\''" : c, n);
+        at += n;
+    }
+    (void)snprintf(text + at, sizeof text - at, "' new/");
+    return status_set_text(&status->fix, text);
+}
+
+// The file's identity, for which it must be open; small messages were closed after composing.
+static int filing_identify(struct message *message)
+{
+    if (message->status->born.tv_sec)
+        return 0;
+    int fd = message->fd;
+    if (fd < 0)
+        fd = openat(message->dirs->spool->dir[SPOOL_CUR], message->name,
+            O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EACCES ? 0 : -errno; // unreadable: known by inode and size alone
+    int error = status_identify(message->status, fd);
+    if (fd != message->fd)
+        close(fd);
+    return error;
+}
+
+static int filing_write_status(
+    struct message *message, enum spool_state to, char chosen[static SPOOL_NAME_SIZE])
+{
+    struct status *status = message->status;
+    const struct spool_tenant *spool = message->dirs->spool;
+    ino_t inode = message->stat.st_ino;
+    int error = filing_identify(message);
+    for (int tries = 0; !error && tries < 8; tries++) {
+        error = spool_choose(spool, to, message->name, inode, chosen);
+        if (!error)
+            error = status_set_text(&status->name, chosen);
+        if (!error && to == SPOOL_FAILED)
+            error = filing_fix_text(status, chosen);
+        if (!error)
+            error = status_write(spool->dir[to], chosen, status);
+        if (error != -EEXIST)
+            break;
+        error = tries < 7 ? 0 : error; // another agent was faster with this name
+    }
+    return error;
+}
+
+static int filing_record(struct filing *filing, struct message *message)
+{
+    int error = filing_write_status(message, SPOOL_DEFERRED, message->status_name);
+    if (error)
+        return error;
+    message->status_in = SPOOL_DEFERRED;
+    message->origin = SPOOL_DEFERRED;
+    filing_touch(filing, message, SPOOL_DEFERRED, SPOOL_STATES);
+    return 0;
+}
+
+static int filing_move(struct filing *filing, struct message *message, enum spool_state to)
+{
+    int error =
+        spool_move(message->dirs->spool, SPOOL_CUR, message->name, message->stat.st_ino, to, message->name);
+    if (error)
+        return error;
+    message->filed_in = to;
+    filing_touch(filing, message, to, SPOOL_CUR);
+    return 0;
+}
+
+static int filing_place(struct filing *filing, struct message *message)
+{
+    char chosen[SPOOL_NAME_SIZE];
+    int error = 0;
+    switch (message->filing) {
+    case FILING_RECORD:
+        return filing_record(filing, message);
+    case FILING_RETURN:
+        message->filed_in = message->origin;
+        return spool_move(message->dirs->spool, SPOOL_CUR, message->name, message->stat.st_ino,
+            message->origin, message->name);
+    case FILING_SENT:
+        return filing_move(filing, message, SPOOL_SENT);
+    case FILING_DEFER:
+    case FILING_FAIL:
+        message->filed_in = message->filing == FILING_FAIL ? SPOOL_FAILED : SPOOL_DEFERRED;
+        error = filing_write_status(message, message->filed_in, chosen);
+        return error ? error : filing_move(filing, message, message->filed_in);
+    }
+    return error;
+}
+
+// A status file that the message has left behind elsewhere goes once its new place is durable.
+static void filing_drop_old_status(const struct message *message)
+{
+    if (message->filing == FILING_RECORD || message->filing == FILING_RETURN ||
+        message->status_in == SPOOL_STATES ||
+        (message->status_in == message->filed_in && strcmp(message->status_name, message->name) == 0))
+        return;
+    (void)spool_status_remove(
+        message->dirs->spool, message->status_in, message->status_name, message->stat.st_ino);
+}
+
+static int sync_states(const struct tenant_dirs *dirs, unsigned mask)
+{
+    for (enum spool_state state = 0; state < SPOOL_STATES; state++)
+        if (mask & 1u << state) {
+            int error = spool_sync(dirs->spool, state);
+            if (error)
+                return error;
+        }
+    return 0;
+}
+
+// Destinations first: a message must have its new name before it may lose the old one.
+static int filing_sync(struct filing *filing)
+{
+    int error = 0;
+    for (struct tenant_dirs *dirs = filing->touched; dirs && !error; dirs = dirs->next_touched)
+        error = sync_states(dirs, dirs->sync_to);
+    for (struct tenant_dirs *dirs = filing->touched; dirs && !error; dirs = dirs->next_touched)
+        error = sync_states(dirs, dirs->sync_from);
+    for (struct tenant_dirs *dirs = filing->touched; dirs; dirs = dirs->next_touched)
+        dirs->sync_to = dirs->sync_from = 0;
+    filing->touched = NULL;
+    return error;
+}
+
+static void filing_break(struct filing *filing, int error)
+{
+    int none = 0;
+    atomic_compare_exchange_strong(&filing->broken, &none, error);
+}
+
+// After the sync: the log, then back to the wire thread.
+static void filing_finish(struct filing *filing, struct desk *desk, struct desk_job *placed, int error)
+{
+    struct log_lines lines;
+    log_lines_init(&lines, filing->log);
+    for (struct desk_job *job = placed; job; job = (struct desk_job *)job->item.next) {
+        struct message *message = (struct message *)job;
+        if (error && !message->error)
+            message->error = error;
+        if (message->error)
+            continue;
+        filing_drop_old_status(message);
+        if (lines.text.length + message->lines.text.length > LOG_LINES_MAX)
+            log_write(filing->log, &lines);
+        if (message->lines.text.length)
+            buffer_append(&lines.text, message->lines.text.data, message->lines.text.length);
+        buffer_clear(&message->lines.text);
+    }
+    if (lines.text.length)
+        log_write(filing->log, &lines);
+    log_lines_release(&lines);
+    while (placed) {
+        struct desk_job *job = placed;
+        placed = (struct desk_job *)job->item.next;
+        desk_return(desk, job);
+    }
+}
+
+// Places every message of the list; those that must wait for space are held.
+static void filing_work(struct filing *filing, struct desk *desk, struct desk_job *first)
+{
+    struct channel_item *placed = NULL, **placed_end = &placed, *held = NULL, **held_end = &held;
+    int full = 0;
+    while (first) {
+        struct desk_job *job = first;
+        struct message *message = (struct message *)job;
+        first = (struct desk_job *)job->item.next;
+        job->item.next = NULL;
+        int error = atomic_load(&filing->broken);
+        if (!error)
+            error = filing_place(filing, message);
+        if (filing_is_disk_failure(error))
+            filing_break(filing, error);
+        bool hold =
+            error && error != -ENOENT && !atomic_load(&filing->broken) && !atomic_load(&filing->abandon);
+        message->error = hold ? 0 : error;
+        if (hold)
+            full = error;
+        struct channel_item ***end = hold ? &held_end : &placed_end;
+        **end = &job->item;
+        *end = &job->item.next;
+    }
+    filing->held = (struct desk_job *)held;
+    atomic_store(&filing->full, full);
+    int error = filing_sync(filing);
+    if (error)
+        filing_break(filing, error);
+    filing_finish(filing, desk, (struct desk_job *)placed, error);
+}
+
+void filing_batch(struct desk *desk, struct desk_job *first, void *arg)
+{
+    struct filing *filing = arg;
+    if (filing->held) { // what waits keeps its place in front
+        struct desk_job *last = filing->held;
+        while (last->item.next)
+            last = (struct desk_job *)last->item.next;
+        last->item.next = &first->item;
+        first = filing->held;
+        filing->held = NULL;
+    }
+    filing_work(filing, desk, first);
+}
+
+void filing_idle(struct desk *desk, void *arg)
+{
+    struct filing *filing = arg;
+    struct desk_job *first = filing->held;
+    filing->held = NULL;
+    if (first)
+        filing_work(filing, desk, first);
+}
+
+void filing_abandon(struct filing *filing)
+{
+    atomic_store(&filing->abandon, true);
+}

@@ -1,0 +1,107 @@
+// Keeping the earliest names of a directory that may hold a million.
+#include "names.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void names_init(struct names *names, size_t max)
+{
+    *names = (struct names){.max = max, .left_out_time = INT64_MAX};
+}
+
+void names_release(struct names *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        free(names->items[i].text);
+    free(names->items);
+    names_init(names, names->max);
+}
+
+static void names_left_out(struct names *names, int64_t time)
+{
+    names->left_out = true;
+    if (time < names->left_out_time)
+        names->left_out_time = time;
+}
+
+static void names_down(struct names *names, size_t at)
+{
+    struct name_at item = names->items[at];
+    for (;;) {
+        size_t child = 2 * at + 1;
+        if (child >= names->n)
+            break;
+        if (child + 1 < names->n && names->items[child + 1].time > names->items[child].time)
+            child++;
+        if (names->items[child].time <= item.time)
+            break;
+        names->items[at] = names->items[child];
+        at = child;
+    }
+    names->items[at] = item;
+}
+
+static void names_up(struct names *names, size_t at)
+{
+    struct name_at item = names->items[at];
+    while (at > 0 && names->items[(at - 1) / 2].time < item.time) {
+        names->items[at] = names->items[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    names->items[at] = item;
+}
+
+static int names_room(struct names *names)
+{
+    if (names->n < names->size)
+        return 0;
+    size_t size = names->size ? names->size * 2 : 64;
+    if (size > names->max)
+        size = names->max;
+    struct name_at *items = realloc(names->items, size * sizeof *items);
+    if (!items)
+        return -ENOMEM;
+    names->items = items;
+    names->size = size;
+    return 0;
+}
+
+int names_offer(struct names *names, const char *text, int64_t time)
+{
+    bool full = names->n == names->max;
+    if (full && (!names->n || names->items[0].time <= time)) {
+        names_left_out(names, time);
+        return 0;
+    }
+    char *copy = strdup(text);
+    if (!copy || (!full && names_room(names))) {
+        free(copy);
+        names_left_out(names, time);
+        return -ENOMEM;
+    }
+    if (full) {
+        names_left_out(names, names->items[0].time);
+        free(names->items[0].text);
+        names->items[0] = (struct name_at){.time = time, .text = copy};
+        names_down(names, 0);
+    } else {
+        names->items[names->n++] = (struct name_at){.time = time, .text = copy};
+        names_up(names, names->n - 1);
+    }
+    return 0;
+}
+
+static int name_compare(const void *a, const void *b)
+{
+    const struct name_at *left = a, *right = b;
+    if (left->time != right->time)
+        return left->time < right->time ? -1 : 1;
+    return strcmp(left->text, right->text);
+}
+
+void names_sort(struct names *names)
+{
+    if (names->n)
+        qsort(names->items, names->n, sizeof *names->items, name_compare);
+}

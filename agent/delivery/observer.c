@@ -1,0 +1,165 @@
+// Showing what the agent does: a snapshot of tenants and accounts, written by the intake desk.
+#include "agent/base/clock.h"
+#include "agent/delivery/agent.h"
+#include "agent/observe/snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OBSERVER_TEXT_MAX (64 * 1024 * 1024)
+
+struct write_job {
+    struct desk_job job; // first
+    struct agent *agent;
+    struct buffer status, metrics;
+    char *accounts; // NULL: unchanged
+};
+
+static void fill_tenant(const struct tenant *tenant, struct observe_tenant *shown)
+{
+    *shown = (struct observe_tenant){
+        .name = tenant->name,
+        .account = tenant->settings ? tenant->settings->account->name : "",
+        .sent_total = tenant->sent_total,
+        .ignored = tenant->ignored,
+    };
+    memcpy(shown->states, tenant->counts, sizeof shown->states);
+    memcpy(shown->failed, tenant->failed, sizeof shown->failed);
+    memcpy(shown->deferred, tenant->deferred, sizeof shown->deferred);
+}
+
+static void fill_account(const struct pool *pool, struct observe_account *shown)
+{
+    const struct account *account = pool->account;
+    int64_t to_probe = account->probe_at - clock_boot();
+    *shown = (struct observe_account){
+        .name = account->name,
+        .breaker = breaker_name(account->breaker),
+        .reason = account->reason,
+        .fix = account->fix ? account->fix : "",
+        .probe_at = account->breaker == BREAKER_CLOSED ? 0 : clock_wall() + (to_probe > 0 ? to_probe : 0),
+        .sessions = pool->n_open,
+        .window = account->window_one ? 1 : account->settings->limits.window,
+        .in_flight = pool->unfiled,
+        .sent_total = account->sent_total,
+        .logins_total = account->logins_total,
+        .token_expires_s = INT64_MIN,
+        .delivery_sum_s = pool->delivery_sum_s,
+    };
+    memcpy(shown->delivery, pool->delivery, sizeof shown->delivery);
+}
+
+static bool account_is_configured(const struct dispatch *dispatch, const struct pool *pool)
+{
+    return config_find_account(dispatch->config, pool->account->name) != NULL;
+}
+
+// Fills the arrays (of n_tenants and n_pools) and the snapshot over them.
+static void fill_snapshot(const struct agent *agent, struct snapshot *snapshot,
+    struct observe_tenant *tenants, struct observe_delivered *delivered, struct observe_account *accounts)
+{
+    const struct dispatch *dispatch = &agent->dispatch;
+    size_t n_tenants = 0, n_accounts = 0;
+    for (size_t i = 0; i < dispatch->n_tenants; i++) {
+        const struct tenant *tenant = dispatch->tenants[i];
+        if (!tenant->settings)
+            continue;
+        fill_tenant(tenant, &tenants[n_tenants]);
+        delivered[n_tenants] = (struct observe_delivered){
+            .tenant = tenant->name, .account = tenants[n_tenants].account, .total = tenant->sent_total};
+        n_tenants++;
+    }
+    for (size_t i = 0; i < dispatch->n_pools; i++)
+        if (account_is_configured(dispatch, dispatch->pools[i]))
+            fill_account(dispatch->pools[i], &accounts[n_accounts++]);
+    *snapshot = (struct snapshot){
+        .time = clock_wall(),
+        .started = agent->started,
+        .agent = dispatch->config->agent,
+        .config_path = dispatch->config->path,
+        .version = OUTTRAY_VERSION,
+        .pid = (int)getpid(),
+        .spool = dispatch->spool_broken ? "broken"
+                 : dispatch->spool_full ? "full"
+                                        : "ok",
+        .tenants = tenants,
+        .n_tenants = n_tenants,
+        .accounts = accounts,
+        .n_accounts = n_accounts,
+        .delivered = delivered,
+        .n_delivered = n_tenants,
+    };
+}
+
+static void render(const struct agent *agent, struct write_job *write)
+{
+    const struct dispatch *dispatch = &agent->dispatch;
+    struct observe_tenant *tenants = calloc(dispatch->n_tenants + 1, sizeof *tenants);
+    struct observe_delivered *delivered = calloc(dispatch->n_tenants + 1, sizeof *delivered);
+    struct observe_account *accounts = calloc(dispatch->n_pools + 1, sizeof *accounts);
+    struct snapshot snapshot;
+    if (tenants && delivered && accounts) {
+        fill_snapshot(agent, &snapshot, tenants, delivered, accounts);
+        (void)observe_status_json(&snapshot, &write->status);
+        if (dispatch->config->metrics.textfile)
+            (void)observe_metrics(&snapshot, &write->metrics);
+    }
+    free(tenants);
+    free(delivered);
+    free(accounts);
+}
+
+// Parks and day counts: only when something of them changed.
+static char *encode_accounts(struct dispatch *dispatch)
+{
+    struct account **accounts = calloc(dispatch->n_pools + 1, sizeof(struct account *));
+    bool changed = false;
+    if (!accounts)
+        return NULL;
+    for (size_t i = 0; i < dispatch->n_pools; i++) {
+        accounts[i] = dispatch->pools[i]->account;
+        changed |= accounts[i]->changed;
+    }
+    char *text = changed ? account_encode_all(accounts, dispatch->n_pools, clock_boot(), clock_wall()) : NULL;
+    for (size_t i = 0; text && i < dispatch->n_pools; i++)
+        accounts[i]->changed = false;
+    free(accounts);
+    return text;
+}
+
+static void write_run(struct desk_job *job)
+{
+    struct write_job *write = (struct write_job *)job;
+    int dir = write->agent->dispatch.state_fd;
+    if (write->status.length && !buffer_error(&write->status))
+        (void)observe_write(dir, "status.json", write->status.data, write->status.length);
+    if (write->metrics.length && !buffer_error(&write->metrics))
+        (void)observe_write(dir, "metrics.prom", write->metrics.data, write->metrics.length);
+    if (write->accounts)
+        (void)account_store(dir, write->accounts);
+}
+
+static void write_done(struct desk_job *job)
+{
+    struct write_job *write = (struct write_job *)job;
+    write->agent->writing = false;
+    buffer_release(&write->status);
+    buffer_release(&write->metrics);
+    free(write->accounts);
+    free(write);
+}
+
+void agent_write_state(struct agent *agent)
+{
+    struct write_job *write = agent->writing ? NULL : calloc(1, sizeof *write);
+    if (!write)
+        return;
+    *write = (struct write_job){.job = {.run = write_run, .done = write_done}, .agent = agent};
+    buffer_init(&write->status, OBSERVER_TEXT_MAX);
+    buffer_init(&write->metrics, OBSERVER_TEXT_MAX);
+    render(agent, write);
+    write->accounts = encode_accounts(&agent->dispatch);
+    agent->writing = true;
+    desk_submit(agent->dispatch.intake, &write->job);
+}

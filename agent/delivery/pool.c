@@ -1,0 +1,280 @@
+// Claiming for, and sending over, the sessions of an account.
+#include "pool.h"
+#include "agent/base/clock.h"
+#include "agent/delivery/dispatch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void pool_woken(struct loop_timer *timer)
+{
+    struct pool *pool = timer->arg;
+    pool->pump = true;
+}
+
+int pool_new(struct dispatch *dispatch, const struct config *config, const struct config_account *settings,
+    struct pool **ret_pool)
+{
+    struct pool *pool = calloc(1, sizeof *pool);
+    if (!pool)
+        return -ENOMEM;
+    pool->dispatch = dispatch;
+    loop_timer_init(&pool->wake, pool_woken, pool);
+    int error = account_new(config, settings, clock_boot(), clock_wall(), &pool->account);
+    if (error) {
+        free(pool);
+        return error;
+    }
+    pool->pump = true;
+    *ret_pool = pool;
+    return 0;
+}
+
+void pool_free(struct pool *pool)
+{
+    if (!pool)
+        return;
+    loop_timer_cancel(pool->dispatch->loop, &pool->wake);
+    account_free(pool->account);
+    free(pool);
+}
+
+void pool_add_tenant(struct pool *pool, struct tenant *tenant)
+{
+    tenant->pool = pool;
+    tenant->next_in_pool = pool->tenants;
+    pool->tenants = tenant;
+    pool->n_tenants++;
+    pool->pump = true;
+}
+
+static void pool_deactivate(struct pool *pool, struct tenant *tenant)
+{
+    struct tenant *previous = NULL;
+    for (struct tenant *at = pool->active; at; previous = at, at = at->next_active) {
+        if (at != tenant)
+            continue;
+        *(previous ? &previous->next_active : &pool->active) = at->next_active;
+        if (pool->active_end == at)
+            pool->active_end = previous;
+        break;
+    }
+    tenant->next_active = NULL;
+    tenant->active = false;
+}
+
+void pool_remove_tenant(struct pool *pool, struct tenant *tenant)
+{
+    struct tenant **at = &pool->tenants;
+    while (*at && *at != tenant)
+        at = &(*at)->next_in_pool;
+    if (*at) {
+        *at = tenant->next_in_pool;
+        pool->n_tenants--;
+    }
+    if (tenant->active)
+        pool_deactivate(pool, tenant);
+    if (pool->turn == tenant)
+        pool->turn = NULL;
+    tenant->next_in_pool = NULL;
+    tenant->pool = NULL;
+}
+
+void pool_ready(struct pool *pool, struct message *message, bool in_front)
+{
+    struct tenant *tenant = message->route;
+    struct message_list *list = message->outgoing->high_priority ? &tenant->ready_high : &tenant->ready;
+    (in_front ? message_list_prepend : message_list_append)(list, message);
+    pool->ready++;
+    pool->pump = true;
+    if (tenant->active)
+        return;
+    tenant->active = true;
+    tenant->credit = tenant->settings ? tenant->settings->weight : 1;
+    tenant->next_active = NULL;
+    *(pool->active ? &pool->active_end->next_active : &pool->active) = tenant;
+    pool->active_end = tenant;
+}
+
+// The next message by weighted round robin: a tenant sends `weight` messages, then the next one's turn comes.
+static struct message *pool_next(struct pool *pool)
+{
+    struct tenant *tenant = pool->active;
+    if (!tenant)
+        return NULL;
+    struct message *message =
+        message_list_take(tenant->ready_high.first ? &tenant->ready_high : &tenant->ready);
+    pool->ready--;
+    bool empty = !tenant->ready_high.first && !tenant->ready.first;
+    if (!empty && --tenant->credit > 0)
+        return message;
+    pool_deactivate(pool, tenant);
+    if (!empty) {
+        tenant->active = true;
+        tenant->credit = tenant->settings ? tenant->settings->weight : 1;
+        *(pool->active ? &pool->active_end->next_active : &pool->active) = tenant;
+        pool->active_end = tenant;
+    }
+    return message;
+}
+
+void pool_give_back(struct message *message)
+{
+    struct carrier *carrier = message->carrier;
+    if (!carrier)
+        return;
+    message->carrier = NULL;
+    carrier->unfiled--;
+    carrier->pool->unfiled--;
+    carrier->pool->pump = true;
+}
+
+void pool_return_all(struct pool *pool, const char *words)
+{
+    struct conclude_context context = dispatch_context(pool->dispatch, pool);
+    struct message *message;
+    while ((message = pool_next(pool))) {
+        conclude_return(message, &context, words);
+        dispatch_file(pool->dispatch, message);
+    }
+}
+
+static unsigned carrier_room(const struct carrier *carrier)
+{
+    if (!carrier->session || !carrier->ready)
+        return 0;
+    unsigned room = smtp_session_room(carrier->session);
+    unsigned slots = carrier->window > carrier->unfiled ? carrier->window - carrier->unfiled : 0;
+    return room < slots ? room : slots;
+}
+
+// Sends one message; false where nothing could be sent.
+static bool pool_send(struct pool *pool, struct carrier *carrier)
+{
+    struct dispatch *dispatch = pool->dispatch;
+    struct message *message = pool_next(pool);
+    if (!message)
+        return false;
+    int64_t boot = loop_now(dispatch->loop), wall = clock_wall();
+    size_t left = account_recipients_left(pool->account, boot);
+    size_t n = left ? conclude_prepare(message, left) : 0;
+    if (!left) {
+        pool_ready(pool, message, true);
+        return false;
+    }
+    if (n == 0) { // everybody has been answered, or cannot be sent to
+        struct conclude_context context = dispatch_context(dispatch, pool);
+        int error = conclude_nobody(message, &context);
+        if (error)
+            dispatch_give_up(dispatch, message, error);
+        else
+            dispatch_file(dispatch, message);
+        return true;
+    }
+    account_started(pool->account, (unsigned)n, boot, wall);
+    message->started = boot;
+    message->carrier = carrier;
+    carrier->unfiled++;
+    pool->unfiled++;
+    smtp_session_send(carrier->session, &message->mail);
+    return true;
+}
+
+static unsigned tenant_own(const struct tenant *tenant)
+{
+    return tenant->claiming + tenant->ready.n + tenant->ready_high.n;
+}
+
+// How many messages may be claimed and not yet sent.
+static unsigned pool_ahead(const struct pool *pool)
+{
+    if (pool->account->breaker != BREAKER_CLOSED)
+        return 1;
+    unsigned window = pool->account->window_one ? 1 : pool->account->settings->limits.window;
+    uint64_t ahead = (uint64_t)pool->account->connections * window + POOL_AHEAD;
+    return ahead > POOL_AHEAD_MAX ? POOL_AHEAD_MAX : (unsigned)ahead;
+}
+
+// Claims ahead, shared among the tenants that have something waiting; one place is always reserved for each,
+// so a quiet tenant never waits behind another's backlog.
+static void pool_claim(struct pool *pool, unsigned allows, int64_t now)
+{
+    struct dispatch *dispatch = pool->dispatch;
+    unsigned waiting = 0, ahead = pool_ahead(pool);
+    for (struct tenant *tenant = pool->tenants; tenant; tenant = tenant->next_in_pool) {
+        dispatch_refill(dispatch, tenant);
+        waiting += backlog_has_waiting(&tenant->backlog, now);
+    }
+    if (!waiting)
+        return;
+    unsigned share = ahead / waiting > 1 ? ahead / waiting : 1;
+    struct tenant *tenant = pool->turn ? pool->turn : pool->tenants;
+    for (size_t i = 0; i < pool->n_tenants; i++) {
+        while (tenant->dirs && tenant_own(tenant) < share && pool->claiming + pool->ready < allows &&
+               (pool->claiming + pool->ready < ahead || tenant_own(tenant) == 0) &&
+               dispatch_may_claim(dispatch)) {
+            struct backlog_entry *entry = backlog_next(&tenant->backlog, now);
+            if (!entry || !dispatch_claim(dispatch, tenant, entry))
+                break;
+        }
+        tenant = tenant->next_in_pool ? tenant->next_in_pool : pool->tenants;
+    }
+    pool->turn = tenant->next_in_pool; // NULL: the first
+}
+
+static void pool_wake_in(struct pool *pool, int64_t wait)
+{
+    if (wait == INT64_MAX)
+        return;
+    int64_t at = loop_now(pool->dispatch->loop) + wait;
+    if (!loop_timer_pending(&pool->wake) || pool->wake.due > at)
+        (void)loop_timer_set(pool->dispatch->loop, &pool->wake, at);
+}
+
+// The earliest time at which something of the backlog becomes due.
+static void pool_wake_for_due(struct pool *pool)
+{
+    int64_t due = INT64_MAX, now = loop_now(pool->dispatch->loop);
+    for (const struct tenant *tenant = pool->tenants; tenant; tenant = tenant->next_in_pool) {
+        int64_t next = backlog_next_due(&tenant->backlog);
+        due = next < due ? next : due;
+    }
+    if (due != INT64_MAX)
+        pool_wake_in(pool, due > now ? due - now : 0);
+}
+
+void pool_pump(struct pool *pool)
+{
+    struct dispatch *dispatch = pool->dispatch;
+    pool->pump = false;
+    loop_timer_cancel(dispatch->loop, &pool->wake);
+    if (dispatch->stopping)
+        return;
+    int64_t now = loop_now(dispatch->loop), wait = INT64_MAX;
+    unsigned allows = account_allows(pool->account, now, clock_wall(), &wait);
+    if (allows == 0)
+        pool_wake_in(pool, wait);
+    else
+        pool_claim(pool, allows, now);
+    unsigned room = 0;
+    for (struct carrier *carrier = pool->carriers; carrier; carrier = carrier->next) {
+        while (allows && pool->ready && carrier_room(carrier) && pool_send(pool, carrier))
+            allows--;
+        room += carrier_room(carrier);
+        if (carrier->session && !carrier->ready)
+            room += carrier->window;
+    }
+    if (allows && pool->ready > room)
+        pool_connect(pool);
+    pool_wake_for_due(pool);
+}
+
+bool pool_is_blocked(const struct pool *pool)
+{
+    int64_t wait = 0;
+    unsigned allows = account_allows(pool->account, clock_boot(), clock_wall(), &wait);
+    if (pool->account->breaker != BREAKER_CLOSED && !pool->account->probing && !allows)
+        return true;
+    return !allows && wait > 2 * 60 * CLOCK_SECOND; // a day's limit: not in this run
+}

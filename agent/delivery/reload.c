@@ -1,0 +1,193 @@
+// Applying a configuration: at the start, and again on SIGHUP.
+#include "agent/base/clock.h"
+#include "agent/delivery/agent.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct reload_job {
+    struct desk_job job; // first
+    struct agent *agent;
+    const struct config *config; // NULL where it was refused
+    struct config_findings findings;
+    int error;
+};
+
+static struct pool *reload_find_pool(const struct dispatch *dispatch, const char *name)
+{
+    for (size_t i = 0; i < dispatch->n_pools; i++)
+        if (strcmp(dispatch->pools[i]->account->name, name) == 0)
+            return dispatch->pools[i];
+    return NULL;
+}
+
+static int reload_pools(struct dispatch *dispatch, const struct config *config)
+{
+    for (size_t i = 0; i < config->n_accounts; i++) {
+        const struct config_account *settings = &config->accounts[i];
+        struct pool *pool = reload_find_pool(dispatch, settings->name);
+        if (pool) {
+            account_configure(pool->account, config, settings, clock_boot());
+            pool_quit(pool); // new sessions use the new settings
+            pool->pump = true;
+            continue;
+        }
+        struct pool **pools = realloc(dispatch->pools, (dispatch->n_pools + 1) * sizeof(struct pool *));
+        if (!pools)
+            return -ENOMEM;
+        dispatch->pools = pools;
+        int error = pool_new(dispatch, config, settings, &pool);
+        if (error)
+            return error;
+        dispatch->pools[dispatch->n_pools++] = pool;
+    }
+    return 0;
+}
+
+static struct tenant *reload_tenant(struct dispatch *dispatch, const char *name)
+{
+    struct tenant *tenant = dispatch_find_tenant(dispatch, name);
+    if (tenant)
+        return tenant;
+    struct tenant **tenants = realloc(dispatch->tenants, (dispatch->n_tenants + 1) * sizeof(struct tenant *));
+    if (!tenants)
+        return NULL;
+    dispatch->tenants = tenants;
+    tenant = tenant_new(name);
+    if (tenant)
+        tenants[dispatch->n_tenants++] = tenant;
+    return tenant;
+}
+
+static int reload_tenants(struct dispatch *dispatch, const struct config *config)
+{
+    for (size_t i = 0; i < config->n_tenants; i++) {
+        const struct config_tenant *settings = &config->tenants[i];
+        struct tenant *tenant = reload_tenant(dispatch, settings->name);
+        if (!tenant)
+            return -ENOMEM;
+        tenant->settings = settings;
+        struct pool *pool = reload_find_pool(dispatch, settings->account->name);
+        if (tenant->pool != pool) {
+            if (tenant->pool)
+                pool_remove_tenant(tenant->pool, tenant);
+            pool_add_tenant(pool, tenant);
+        }
+        if (!tenant->dirs)
+            dispatch_tenant_open(dispatch, tenant);
+    }
+    return 0;
+}
+
+// A tenant that left the configuration: what is in flight finishes, the rest stays where it is.
+static void reload_retire(struct dispatch *dispatch, const struct config *config)
+{
+    for (size_t i = 0; i < dispatch->n_tenants; i++) {
+        struct tenant *tenant = dispatch->tenants[i];
+        const struct config_tenant *settings = config_find_tenant(config, tenant->name);
+        if (settings)
+            continue;
+        if (tenant->pool)
+            pool_remove_tenant(tenant->pool, tenant);
+        tenant->settings = NULL;
+        dispatch_tenant_close(dispatch, tenant);
+    }
+}
+
+// Accounts that left keep their pool (its sessions end by themselves) but must not point into a configuration
+// that goes. account_configure holds a reference of its own, so an old configuration lives as long as
+// anything uses it.
+int agent_apply(struct agent *agent, const struct config *config)
+{
+    struct dispatch *dispatch = &agent->dispatch;
+    for (size_t i = 0; i < dispatch->n_pools; i++)
+        pool_return_all(dispatch->pools[i], "the configuration is reloaded");
+    int error = reload_pools(dispatch, config);
+    if (error)
+        return error;
+    const struct config *old = dispatch->config;
+    dispatch->config = config_ref(config);
+    reload_retire(dispatch, config);
+    error = reload_tenants(dispatch, config);
+    for (size_t i = 0; i < dispatch->n_pools; i++)
+        if (!config_find_account(config, dispatch->pools[i]->account->name))
+            pool_quit(dispatch->pools[i]);
+    config_unref(old);
+    return error;
+}
+
+static void reload_run(struct desk_job *job)
+{
+    struct reload_job *reload = (struct reload_job *)job;
+    reload->error = config_load(
+        reload->agent->dispatch.config->path, reload->agent->checks, &reload->config, &reload->findings);
+}
+
+static void reload_refused(struct agent *agent, const char *reason)
+{
+    log_event(agent->dispatch.log, LOG_ERROR_LEVEL, "reload_refused",
+        "the new configuration is not used; the old one stays", "reason", reason, NULL);
+}
+
+static const char *reload_needs_restart(const struct config *old, const struct config *new)
+{
+    if (strcmp(old->spool, new->spool) != 0)
+        return "spool changed: restart needed";
+    if (strcmp(old->state, new->state) != 0)
+        return "state changed: restart needed";
+    return strcmp(old->agent, new->agent) != 0 ? "agent changed: restart needed" : NULL;
+}
+
+static void reload_findings(struct agent *agent, const struct config_findings *findings)
+{
+    for (size_t i = 0; i < findings->n; i++)
+        if (findings->items[i].warning)
+            log_event(
+                agent->dispatch.log, LOG_WARNING_LEVEL, "config_warning", findings->items[i].text, NULL);
+        else
+            reload_refused(agent, findings->items[i].text);
+}
+
+static void reload_done(struct desk_job *job)
+{
+    struct reload_job *reload = (struct reload_job *)job;
+    struct agent *agent = reload->agent;
+    struct dispatch *dispatch = &agent->dispatch;
+    const struct config *config = reload->config ? reload->config : dispatch->config;
+    agent->reloading = false;
+    reload_findings(agent, &reload->findings);
+    const char *restart = reload->config ? reload_needs_restart(dispatch->config, reload->config) : NULL;
+    if (restart)
+        reload_refused(agent, restart);
+    if (restart)
+        config = dispatch->config;
+    // The log is reopened in any case: the old file may have been rotated away.
+    int error = log_reopen(dispatch->log, config->log.format == CONFIG_LOG_JSON, config->log.file);
+    if (error)
+        log_event(dispatch->log, LOG_ERROR_LEVEL, "log_reopen_failed", "the old log file stays in use",
+            "reason", strerror(-error), NULL);
+    if (reload->config && !restart && !agent->ending) {
+        error = agent_apply(agent, reload->config);
+        log_event(dispatch->log, error ? LOG_ERROR_LEVEL : LOG_NOTICE_LEVEL, "reload",
+            error ? "the configuration could only be applied in part"
+                  : "configuration reloaded, log reopened",
+            NULL);
+    }
+    config_unref(reload->config);
+    config_findings_release(&reload->findings);
+    free(reload);
+    if (agent->reload_again)
+        agent_reload(agent);
+}
+
+void agent_reload(struct agent *agent)
+{
+    struct reload_job *reload = agent->reloading ? NULL : calloc(1, sizeof *reload);
+    agent->reload_again = agent->reloading;
+    if (!reload)
+        return;
+    *reload = (struct reload_job){.job = {.run = reload_run, .done = reload_done}, .agent = agent};
+    agent->reloading = true;
+    desk_submit(agent->dispatch.intake, &reload->job);
+}

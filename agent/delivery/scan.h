@@ -1,0 +1,87 @@
+// Reading a tenant's directories on the intake desk: refills of the backlog, looks at single names, and
+// surveys.
+//
+// A refill is urgent and bounded: up to SCAN_BATCH names of new/, of which the oldest BACKLOG_NEW_MAX are
+// handed over in order; it goes on where the last one stopped, so that no name starves. A look finds out what
+// an event was about. A survey is slow: it reads everything in slices, counts, finds due times and what
+// events missed, notices replaced directories, and removes what retention says.
+#ifndef OUTTRAY_AGENT_DELIVERY_SCAN_H
+#define OUTTRAY_AGENT_DELIVERY_SCAN_H
+
+#include "agent/delivery/desk.h"
+#include "agent/delivery/names.h"
+#include "agent/delivery/tenant.h"
+#include "config/config.h"
+
+#define SCAN_BATCH     4096 // names of one refill
+#define SCAN_SLICE     128  // directory entries of one slice of a survey
+#define SCAN_LOOKS_MAX 512  // names of one look
+
+struct dispatch;
+
+struct refill {
+    struct desk_job job; // first
+    struct dispatch *dispatch;
+    struct tenant *tenant;
+    struct tenant_dirs *dirs; // a reference
+    long position;            // in: where to go on (telldir), 0: at the start; out: where it stopped
+    bool complete;            // out: every name of new/ was seen and kept
+    struct names names;       // out: sorted
+    struct names ignored;     // out: some of them, by name
+    int error;
+};
+struct refill *refill_new(
+    struct dispatch *dispatch, struct tenant *tenant, long position, void (*done)(struct desk_job *));
+void refill_free(struct refill *refill);
+
+enum look_kind { LOOK_PRIORITY, LOOK_DUE };
+struct look_item {
+    enum look_kind kind;
+    char name[SPOOL_NAME_SIZE];
+    bool found, high; // out
+    int64_t due;      // out: wall ns; 0: now
+};
+struct look {
+    struct desk_job job; // first
+    struct dispatch *dispatch;
+    struct tenant *tenant;
+    struct tenant_dirs *dirs; // a reference
+    size_t n;
+    struct look_item items[SCAN_LOOKS_MAX];
+};
+struct look *look_new(struct dispatch *dispatch, struct tenant *tenant, void (*done)(struct desk_job *));
+void look_free(struct look *look);
+
+struct survey {
+    struct desk_job job; // first
+    struct dispatch *dispatch;
+    struct tenant *tenant;
+    struct tenant_dirs *dirs;                    // a reference
+    const struct config *config;                 // a reference
+    int spool_fd;                                // borrowed
+    bool retention;                              // in: remove what is old enough
+    bool release;                                // in: every deferred message is due
+    int step;                                    // of the survey's steps
+    void *dir;                                   // DIR of the step under way
+    int64_t began;                               // boot
+    struct timespec began_files;                 // the clock of file times
+    struct observe_count counts[OBSERVE_STATES]; // out
+    struct names fresh;                          // out: the oldest names of new/, sorted
+    struct names deferred;                       // out: the earliest due times, sorted
+    struct names ignored;                        // out: some of them, by name
+    uint64_t n_ignored;                          // out: all of them
+    uint64_t removed;                            // out: files that retention removed
+    int stale;                                   // out: as spool_tenant_stale
+    int error;                                   // out: the first error
+    int64_t cost;                                // out: ns spent
+};
+struct survey *survey_new(struct dispatch *dispatch, struct tenant *tenant, const struct config *config,
+    int spool_fd, void (*done)(struct desk_job *));
+void survey_free(struct survey *survey);
+
+// When a deferred message may be tried (wall ns, 0: now): its status file's mtime, or now where it has none
+// or was touched. -ENOENT where it is gone.
+int scan_due(
+    const struct spool_tenant *spool, const char *name, int64_t *ret_due, struct timespec *ret_ctime);
+
+#endif

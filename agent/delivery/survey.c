@@ -1,0 +1,261 @@
+// Surveys: the slow reading of everything a tenant has (intake desk, in slices).
+#include "agent/base/clock.h"
+#include "agent/delivery/scan.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SURVEY_IGNORED_MAX 64
+
+struct survey_step {
+    enum spool_state state;
+    enum observe_state count; // OBSERVE_STATES: not counted
+    bool retention_only;
+    int (*entry)(struct survey *survey, int dir, const char *name);
+};
+
+static int64_t survey_age_s(const struct survey *survey, const struct timespec *since)
+{
+    int64_t age = clock_wall() - clock_ns(since);
+    (void)survey;
+    return age > 0 ? age / CLOCK_SECOND : 0;
+}
+
+static void survey_count(struct survey *survey, enum observe_state state, const struct stat *stat)
+{
+    struct observe_count *count = &survey->counts[state];
+    int64_t age = survey_age_s(survey, &stat->st_mtim);
+    count->count++;
+    count->bytes += (uint64_t)stat->st_size;
+    if (age > count->oldest_s)
+        count->oldest_s = age;
+}
+
+static bool survey_is_over(const struct stat *stat, int64_t keep_ms)
+{
+    return keep_ms != CONFIG_NEVER && clock_ns(&stat->st_ctim) < clock_wall() - keep_ms * CLOCK_MS;
+}
+
+static void survey_remove(struct survey *survey, int dir, const char *name)
+{
+    if (unlinkat(dir, name, 0) == 0)
+        survey->removed++;
+}
+
+static int survey_new_entry(struct survey *survey, int dir, const char *name)
+{
+    struct stat stat;
+    if (fstatat(dir, name, &stat, AT_SYMLINK_NOFOLLOW))
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISREG(stat.st_mode) || !spool_name_valid(name)) {
+        (void)names_offer(&survey->ignored, name, 0);
+        survey->n_ignored++;
+        return 0;
+    }
+    survey_count(survey, OBSERVE_NEW, &stat);
+    return names_offer(&survey->fresh, name, clock_ns(&stat.st_mtim));
+}
+
+static int survey_cur_entry(struct survey *survey, int dir, const char *name)
+{
+    struct stat stat;
+    if (fstatat(dir, name, &stat, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(stat.st_mode))
+        survey_count(survey, OBSERVE_CUR, &stat);
+    return 0;
+}
+
+static bool survey_is_status(const char *name)
+{
+    size_t length = strlen(name), suffix = strlen(SPOOL_STATUS_SUFFIX);
+    return length > suffix && strcmp(name + length - suffix, SPOOL_STATUS_SUFFIX) == 0;
+}
+
+// A status file without its message stays: the message may come back from wherever it was moved. Retention
+// ends it.
+static int survey_orphan(struct survey *survey, int dir, const char *status_name)
+{
+    struct stat stat;
+    char name[SPOOL_STATUS_SIZE];
+    if (!survey->retention || fstatat(dir, status_name, &stat, AT_SYMLINK_NOFOLLOW) ||
+        !survey_is_over(&stat, survey->config->retention.failed_ms))
+        return 0;
+    (void)snprintf(
+        name, sizeof name, "%.*s", (int)(strlen(status_name) - strlen(SPOOL_STATUS_SUFFIX)), status_name);
+    if (faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT &&
+        faccessat(survey->dirs->spool->dir[SPOOL_CUR], name, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT)
+        survey_remove(survey, dir, status_name);
+    return 0;
+}
+
+static int survey_deferred_entry(struct survey *survey, int dir, const char *name)
+{
+    struct stat stat;
+    if (survey_is_status(name))
+        return survey_orphan(survey, dir, name);
+    if (fstatat(dir, name, &stat, AT_SYMLINK_NOFOLLOW))
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISREG(stat.st_mode) || !spool_name_valid(name))
+        return 0;
+    survey_count(survey, OBSERVE_DEFERRED, &stat);
+    int64_t due;
+    struct timespec ctime = {0};
+    int error = scan_due(survey->dirs->spool, name, &due, &ctime);
+    if (error)
+        return error == -ENOENT ? 0 : error;
+    // What was deferred after the release has had its chance already.
+    if (survey->release && clock_ns(&ctime) < clock_ns(&survey->began_files))
+        due = 0;
+    return names_offer(&survey->deferred, name, due);
+}
+
+static int survey_failed_entry(struct survey *survey, int dir, const char *name)
+{
+    struct stat stat;
+    if (survey_is_status(name))
+        return survey_orphan(survey, dir, name);
+    if (fstatat(dir, name, &stat, AT_SYMLINK_NOFOLLOW) || !S_ISREG(stat.st_mode))
+        return 0;
+    if (survey->retention && survey_is_over(&stat, survey->config->retention.failed_ms)) {
+        char status_name[SPOOL_STATUS_SIZE];
+        survey_remove(survey, dir, name);
+        if (strlen(name) < SPOOL_NAME_SIZE) {
+            spool_name_status(name, status_name);
+            (void)unlinkat(dir, status_name, 0);
+        }
+        return 0;
+    }
+    survey_count(survey, OBSERVE_FAILED, &stat);
+    return 0;
+}
+
+static int survey_old_entry(struct survey *survey, int dir, const char *name, int64_t keep_ms)
+{
+    struct stat stat;
+    if (fstatat(dir, name, &stat, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(stat.st_mode) &&
+        survey_is_over(&stat, keep_ms))
+        survey_remove(survey, dir, name);
+    return 0;
+}
+
+static int survey_sent_entry(struct survey *survey, int dir, const char *name)
+{
+    return survey_old_entry(survey, dir, name, survey->config->retention.sent_ms);
+}
+
+static int survey_tmp_entry(struct survey *survey, int dir, const char *name)
+{
+    return survey_old_entry(survey, dir, name, survey->config->retention.tmp_ms);
+}
+
+static const struct survey_step survey_steps[] = {
+    {SPOOL_NEW, OBSERVE_NEW, false, survey_new_entry},
+    {SPOOL_DEFERRED, OBSERVE_DEFERRED, false, survey_deferred_entry},
+    {SPOOL_CUR, OBSERVE_CUR, false, survey_cur_entry},
+    {SPOOL_FAILED, OBSERVE_FAILED, false, survey_failed_entry},
+    {SPOOL_SENT, OBSERVE_STATES, true, survey_sent_entry},
+    {SPOOL_TMP, OBSERVE_STATES, true, survey_tmp_entry},
+};
+#define SURVEY_STEPS ((int)(sizeof survey_steps / sizeof *survey_steps))
+
+static void survey_note_error(struct survey *survey, int error)
+{
+    if (error && !survey->error)
+        survey->error = error;
+}
+
+static void survey_step_open(struct survey *survey, const struct survey_step *step)
+{
+    int fd = openat(survey->dirs->spool->dir[step->state], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    survey->dir = fd < 0 ? NULL : fdopendir(fd);
+    if (survey->dir)
+        return;
+    survey_note_error(survey, -errno);
+    if (fd >= 0)
+        close(fd);
+}
+
+// Reads up to a slice of the step's directory; true when the step is over.
+static bool survey_step_read(struct survey *survey, const struct survey_step *step)
+{
+    if (!survey->dir)
+        return true;
+    for (int i = 0; i < SCAN_SLICE; i++) {
+        errno = 0;
+        const struct dirent *entry = readdir(survey->dir);
+        if (!entry) {
+            survey_note_error(survey, -errno);
+            return true;
+        }
+        if (entry->d_name[0] != '.')
+            survey_note_error(survey, step->entry(survey, dirfd(survey->dir), entry->d_name));
+    }
+    return false;
+}
+
+static bool survey_slice(struct desk_job *job)
+{
+    struct survey *survey = (struct survey *)job;
+    int64_t start = clock_boot();
+    if (survey->step < 0) {
+        survey->stale = spool_tenant_stale(survey->spool_fd, survey->dirs->spool);
+        clock_gettime(CLOCK_REALTIME, &survey->began_files);
+        survey->step = 0;
+    }
+    const struct survey_step *step = &survey_steps[survey->step];
+    bool skip = step->retention_only && !survey->retention;
+    if (!skip && !survey->dir)
+        survey_step_open(survey, step);
+    if (skip || survey_step_read(survey, step)) {
+        if (survey->dir)
+            closedir(survey->dir);
+        survey->dir = NULL;
+        survey->step++;
+    }
+    bool over = survey->step == SURVEY_STEPS;
+    if (over) {
+        names_sort(&survey->fresh);
+        names_sort(&survey->deferred);
+    }
+    survey->cost += clock_boot() - start;
+    return over;
+}
+
+struct survey *survey_new(struct dispatch *dispatch, struct tenant *tenant, const struct config *config,
+    int spool_fd, void (*done)(struct desk_job *))
+{
+    struct survey *survey = calloc(1, sizeof *survey);
+    if (!survey)
+        return NULL;
+    survey->job = (struct desk_job){.slice = survey_slice, .done = done};
+    survey->dispatch = dispatch;
+    survey->tenant = tenant;
+    survey->dirs = tenant_dirs_ref(tenant->dirs);
+    survey->config = config_ref(config);
+    survey->spool_fd = spool_fd;
+    survey->step = -1;
+    survey->began = clock_boot();
+    names_init(&survey->fresh, BACKLOG_NEW_MAX);
+    names_init(&survey->deferred, BACKLOG_DEFERRED_MAX);
+    names_init(&survey->ignored, SURVEY_IGNORED_MAX);
+    return survey;
+}
+
+void survey_free(struct survey *survey)
+{
+    if (!survey)
+        return;
+    if (survey->dir)
+        closedir(survey->dir);
+    names_release(&survey->fresh);
+    names_release(&survey->deferred);
+    names_release(&survey->ignored);
+    tenant_dirs_unref(survey->dirs);
+    config_unref(survey->config);
+    free(survey);
+}
