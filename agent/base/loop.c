@@ -13,6 +13,7 @@
 struct loop {
     int epoll;
     bool running;
+    bool firing; // timers' callbacks are being called
     int64_t now;
     struct loop_timer **heap; // a binary heap by due time
     size_t n_timers, heap_size;
@@ -125,6 +126,10 @@ void loop_timer_init(struct loop_timer *timer, void (*fire)(struct loop_timer *)
 
 int loop_timer_set(struct loop *loop, struct loop_timer *timer, int64_t due)
 {
+    // Callbacks that set timers to the past must not keep the round from ending: descriptors are never
+    // starved.
+    if (loop->firing && due <= loop->now)
+        due = loop->now + 1;
     if (timer->slot) {
         size_t at = timer->slot - 1;
         bool earlier = due < timer->due;
@@ -170,9 +175,9 @@ int64_t loop_now(const struct loop *loop)
 
 static void loop_fire_timers(struct loop *loop)
 {
-    // A timer that a callback sets to the past waits for the next round: descriptors are never starved.
+    // At most as many as there are now: timers that callbacks set again and again cannot starve descriptors.
     int64_t until = loop->now;
-    while (loop->n_timers && loop->heap[0]->due <= until) {
+    for (size_t left = loop->n_timers; left && loop->n_timers && loop->heap[0]->due <= until; left--) {
         struct loop_timer *timer = loop->heap[0];
         loop_timer_cancel(loop, timer);
         timer->fire(timer);
@@ -187,7 +192,7 @@ static int loop_sleep_ms(const struct loop *loop)
     int64_t left = loop->heap[0]->due - clock_boot();
     if (left <= 0)
         return 0;
-    int64_t ms = (left + CLOCK_MS - 1) / CLOCK_MS;
+    int64_t ms = left / CLOCK_MS + (left % CLOCK_MS != 0);
     if (most >= 0 && ms > most)
         return most;
     return ms > 60000 ? 60000 : (int)ms;

@@ -12,16 +12,18 @@
 struct smtp_reply {
     int code;        // 200 … 599; 0: none was received
     int enhanced[3]; // RFC 3463 class, subject, detail; all 0 where the server gave none
-    char text[REPLY_TEXT_MAX +
-              1]; // as sent, with code and enhanced code: "250 2.0.0 Ok: queued as 4X"; raw octets but NUL
+    // As sent, with code and enhanced code: "250 2.0.0 Ok: queued as 4X"; raw octets but NUL. Of further
+    // lines the code, and an enhanced code that repeats the first line's, are left out.
+    char text[REPLY_TEXT_MAX + 1];
 };
 
 // The reader of one connection: feed it octets, take replies out.
 struct reply_reader {
     struct smtp_reply reply; // the one being built
     char line[REPLY_LINE_MAX];
-    size_t line_length;
-    unsigned n_lines;
+    size_t line_length; // octets of a line that came in pieces
+    size_t text_length; // octets in reply.text
+    unsigned n_lines;   // lines of the reply being built
 };
 
 void reply_reader_init(struct reply_reader *reader);
@@ -36,6 +38,11 @@ int reply_read(
 // Parses one whole reply text ("535 5.7.139 …"), for tests and for what libcurl hands over. False where it is
 // none.
 bool reply_parse(const char *text, struct smtp_reply *ret_reply);
+
+// Copies what is in use: the text behind its NUL stays as it was.
+void reply_copy(struct smtp_reply *to, const struct smtp_reply *from);
+// Whether both say the same, word for word.
+bool reply_same(const struct smtp_reply *a, const struct smtp_reply *b);
 
 // Whether the enhanced code of reply is class.subject.detail; -1 matches anything.
 bool reply_enhanced_is(const struct smtp_reply *reply, int class_digit, int subject, int detail);

@@ -85,9 +85,11 @@ struct smtp_result {
     bool may_be_accepted;      // all octets were sent, no final reply: a repeat may duplicate
     struct smtp_reply final;   // reply to the final dot/BDAT LAST, or the reply that ended the transaction
                                // (MAIL, DATA 4xx/5xx)
-    const struct smtp_reply *const *recipients; // by index: the reply to RCPT (NULL where none came)
-    const char *problem;                        // words for a failure; never NULL then
-    int64_t xfer_ns;                            // from MAIL to the final reply
+    // By index: the reply to RCPT, NULL where none came or MAIL was refused. The array itself is NULL only
+    // where there was no memory for it (CANCELLED).
+    const struct smtp_reply *const *recipients;
+    const char *problem; // words for a failure; never NULL then
+    int64_t xfer_ns;     // from MAIL to the final reply
 };
 
 // What became of the session.
