@@ -1,6 +1,7 @@
 // outtray run: the agent itself.
 #include "agent/base/clock.h"
 #include "agent/cli/cli.h"
+#include "agent/cli/verbs.h"
 #include "agent/delivery/agent.h"
 
 #include <unistd.h>

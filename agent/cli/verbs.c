@@ -9,6 +9,15 @@
 
 const struct cli_verb cli_verbs[] = {
     {
+        .name = "run",
+        .run = cli_run,
+        .synopsis = "[--once]",
+        .summary = "Deliver what the spool holds, now and whenever something arrives",
+        .help = "SIGTERM finishes what is in flight and exits 0; SIGHUP reads the configuration again and\n"
+                "reopens the log.\n\n"
+                "  --once            deliver what is due, then exit: 0, or 1 if something due was left\n",
+    },
+    {
         .name = "init",
         .run = cli_init,
         .synopsis = "[--user USER]",

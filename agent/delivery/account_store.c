@@ -166,7 +166,7 @@ static int stored_read(json_t *json, struct stored *ret_stored)
     const char *breaker = NULL;
     json_int_t probe_at = 0, probe_wait = 0, began;
     int at_login = 0;
-    uint32_t messages, recipients;
+    uint32_t messages = 0, recipients = 0;
     *ret_stored = (struct stored){.reason = "", .fix = ""};
     if (json_unpack(json, "{s?s,s?s,s?s,s?b,s?I,s?I,s?o}", "breaker", &breaker, "reason", &ret_stored->reason,
             "fix", &ret_stored->fix, "at_login", &at_login, "probe_at", &probe_at, "probe_wait", &probe_wait,
@@ -201,7 +201,7 @@ static int64_t stored_ns(int64_t seconds)
 static void stored_apply_hours(json_t *hours, struct account *account, int64_t boot, int64_t wall)
 {
     json_int_t began;
-    uint32_t messages, recipients;
+    uint32_t messages = 0, recipients = 0;
     for (size_t i = 0; i < json_array_size(hours); i++) {
         (void)stored_hour(json_array_get(hours, i), &began, &messages, &recipients);
         // What lies ahead was written under a clock that was wrong, or this one is: it counts as of now.
