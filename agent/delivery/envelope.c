@@ -47,7 +47,7 @@ static int read_leading_lines(const struct fields *fields, struct envelope *enve
         enum field_kind kind = (enum field_kind)fields->kinds[i];
         if (kind == FIELD_X_SENDER || kind == FIELD_X_RECEIVER)
             r = read_line(&fields->block->fields[i], kind == FIELD_X_SENDER, envelope, outgoing, ret_fault);
-        else if (kind < FIELD_TENANT || kind > FIELD_X_OUTTRAY)
+        else if (!field_kind_leads(kind))
             break;
     }
     return r;

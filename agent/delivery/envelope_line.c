@@ -20,24 +20,24 @@ void envelope_line_release(struct envelope_line *line)
     *line = (struct envelope_line){0};
 }
 
-// Splits text at its address: "<a@b> rest" or "a@b rest", where a quoted local part may hold blanks and
-// brackets. Returns where the rest begins, NULL where a bracket is not closed.
-static const char *take_address(const char *text, char **ret_address)
+// The octets of the address at the start of text: "<a@b> rest" or "a@b rest", where a quoted local part may
+// hold blanks and brackets, and a bracket ends the address only before a blank. Where none does, all of text
+// is taken, which is then no address: that costs one recipient, not the message.
+static size_t address_length(const char *text)
 {
     bool brackets = *text == '<', quoted = false;
-    const char *start = text + brackets, *at = start;
+    const char *at = text + brackets;
     for (; *at; at++) {
         if (quoted && *at == '\\' && at[1])
             at++;
         else if (*at == '"')
             quoted = !quoted;
-        else if (!quoted && (brackets ? *at == '>' : *at == ' ' || *at == '\t'))
+        else if (!quoted && !brackets && (*at == ' ' || *at == '\t'))
             break;
+        else if (!quoted && brackets && *at == '>' && (!at[1] || at[1] == ' ' || at[1] == '\t'))
+            return (size_t)(at - text) + 1;
     }
-    if (brackets && *at != '>')
-        return NULL;
-    *ret_address = strndup(start, (size_t)(at - start));
-    return at + (brackets && *at);
+    return (size_t)(at - text);
 }
 
 static bool is_xtext(const char *text)
@@ -177,13 +177,15 @@ static const char *read_parameter(struct envelope_line *line, bool sender, char 
 static int parse_words(
     char *text, const char *name, bool sender, struct envelope_line *line, struct outgoing_fault *ret_fault)
 {
-    const char *rest = take_address(text, &line->address);
-    if (!rest)
-        return fault_set(
-            ret_fault, STATUS_REASON_MALFORMED, "%s: the bracket is not closed: %.*s", name, WORDS_MAX, text);
+    size_t address = address_length(text);
+    // "X-Receiver: mary smith@x": blanks in the address, not parameters.
+    if (!sender && text[address] && !strchr(text + address, '='))
+        address = strlen(text);
+    bool brackets = address > 1 && *text == '<' && text[address - 1] == '>';
+    line->address = strndup(text + brackets, address - 2 * brackets);
     if (!line->address)
         return -ENOMEM;
-    for (char *at = text + (rest - text); *(at += strspn(at, " \t"));) {
+    for (char *at = text + address; *(at += strspn(at, " \t"));) {
         size_t length = strcspn(at, " \t");
         char *next = at + length + (at[length] != '\0');
         at[length] = '\0';

@@ -5,9 +5,9 @@
 //   X-Receiver: <mary@example.com> NOTIFY=NEVER ORCPT=rfc822;mary@example.com
 //
 // The brackets may be missing. Keywords are read without case. RET, ENVID, NOTIFY and ORCPT are passed on
-// (RFC 3461); BODY, SIZE, AUTH, SMTPUTF8 and XRDST, XORIG and the like of Exchange are things we find out
-// ourselves or do not claim: they are read over. Anything else, and a value that RFC 3461 forbids, is an
-// error, because a message that asks for what nobody will do should not go out as if all were well.
+// (RFC 3461); BODY, SIZE, AUTH and SMTPUTF8 are read over: we find these out ourselves. Any other parameter,
+// and a value that RFC 3461 forbids, is an error, because a message that asks for what nobody will do should
+// not go out as if all were well.
 #ifndef OUTTRAY_AGENT_DELIVERY_ENVELOPE_LINE_H
 #define OUTTRAY_AGENT_DELIVERY_ENVELOPE_LINE_H
 

@@ -43,6 +43,11 @@ const char *field_kind_name(enum field_kind kind)
     return names[kind].name;
 }
 
+bool field_kind_leads(enum field_kind kind)
+{
+    return kind >= FIELD_X_SENDER && kind <= FIELD_X_OUTTRAY;
+}
+
 static enum field_kind kind_of(const struct header_field *field)
 {
     for (enum field_kind kind = FIELD_FROM; kind < FIELD_X_OUTTRAY; kind++)

@@ -28,6 +28,9 @@ enum field_kind {
 };
 const char *field_kind_name(enum field_kind kind); // as RFC 5322 and we write it; "X-Outtray-*" for the last
 
+// Whether fields of this kind may stand among the lines that lead a header block as its envelope.
+bool field_kind_leads(enum field_kind kind);
+
 struct fields {
     const struct header_block *block; // borrowed
     unsigned char *kinds;             // owned: one enum field_kind per field of the block

@@ -86,7 +86,7 @@ static int read_header(struct composing *c)
     if (c->stat->st_size == 0)
         return fault_set(c->fault, STATUS_REASON_MALFORMED, "the file is empty");
     if ((uint64_t)c->stat->st_size > c->config->limits.message_size)
-        return fault_set(c->fault, STATUS_REASON_SIZE,
+        return fault_set(c->fault, STATUS_REASON_MALFORMED,
             "%" PRIu64 " octets are more than limits.message_size allows (%" PRIu64 ")",
             (uint64_t)c->stat->st_size, c->config->limits.message_size);
     int r = c->data ? header_block_parse(c->data, c->length, true, max, &c->block)
