@@ -113,7 +113,8 @@ static void agent_before_sleep(void *arg)
     dispatch_flush_looks(dispatch);
     if (dispatch->once && !agent->ending && dispatch_is_done(dispatch))
         agent_end(agent);
-    if (agent->ending && dispatch_is_quiet(dispatch) && !agent_has_sessions(dispatch))
+    if (agent->ending && dispatch_is_quiet(dispatch) && !agent_has_sessions(dispatch) &&
+        !dispatch_survey_last(dispatch))
         loop_stop(dispatch->loop);
 }
 

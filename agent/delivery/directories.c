@@ -12,8 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SURVEY_EVERY_NS    (5 * CLOCK_SECOND) // at the earliest
-#define SURVEY_REST        20                 // a survey rests this many times as long as it took
+#define SURVEY_EVERY_NS    (30 * CLOCK_SECOND) // whatever events say
+#define SURVEY_CHANGED_NS  (2 * CLOCK_SECOND)  // where something changed, or nothing can be watched
+#define SURVEY_REST        20                  // a survey rests this many times as long as it took
+#define SURVEY_CHEAP_NS    (100 * CLOCK_MS)    // one more at the end costs nobody anything
 #define RETENTION_EVERY_NS (3600 * CLOCK_SECOND)
 #define REOPEN_EVERY_NS    (5 * CLOCK_SECOND)
 #define WATCHES_MAX        (1 << 20)
@@ -265,9 +267,8 @@ static void survey_done(struct desk_job *job)
         if (survey->retention)
             tenant->retention_at = now + RETENTION_EVERY_NS;
     }
-    int64_t rest = survey->cost * SURVEY_REST;
-    int64_t every = dispatch->watch_error ? SURVEY_EVERY_NS / 2 : SURVEY_EVERY_NS;
-    tenant->survey_at = now + (rest > every ? rest : every);
+    tenant->survey_cost = survey->cost;
+    tenant->survey_ended = now;
     if (tenant->survey_again)
         dispatch_survey(dispatch, tenant);
     if (tenant->pool)
@@ -277,8 +278,8 @@ static void survey_done(struct desk_job *job)
 
 void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant)
 {
-    tenant->survey_again = tenant->survey_running;
-    if (tenant->survey_running || !tenant->dirs || dispatch->stopping || !tenant->settings)
+    tenant->survey_again = tenant->survey_running && !dispatch->stopping;
+    if (tenant->survey_running || !tenant->dirs || !tenant->settings)
         return;
     struct survey *survey = survey_new(dispatch, tenant, dispatch->config, dispatch->spool_fd, survey_done);
     if (!survey)
@@ -287,6 +288,7 @@ void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant)
     survey->release = tenant->release;
     survey->job.gentle = tenant->surveyed && !tenant->release;
     tenant->release = false;
+    tenant->changed = false;
     tenant->survey_running = true;
     desk_submit_slow(dispatch->intake, &survey->job);
 }
@@ -301,8 +303,22 @@ void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant)
             dispatch_tenant_open(dispatch, tenant);
         return;
     }
-    if (now >= tenant->survey_at || now >= tenant->backlog.left_out_due)
+    int64_t every = tenant->changed || dispatch->watch_error ? SURVEY_CHANGED_NS : SURVEY_EVERY_NS;
+    int64_t rest = tenant->survey_cost * SURVEY_REST;
+    if (now - tenant->survey_ended >= (rest > every ? rest : every) || now >= tenant->backlog.left_out_due)
         dispatch_survey(dispatch, tenant);
+}
+
+bool dispatch_survey_last(struct dispatch *dispatch)
+{
+    bool running = false;
+    for (size_t i = 0; i < dispatch->n_tenants; i++) {
+        struct tenant *tenant = dispatch->tenants[i];
+        if (tenant->changed && tenant->survey_cost < SURVEY_CHEAP_NS)
+            dispatch_survey(dispatch, tenant);
+        running |= tenant->survey_running;
+    }
+    return running;
 }
 
 static void look_done(struct desk_job *job)
@@ -384,6 +400,7 @@ void dispatch_watch_event(int watch, enum watch_what what, const char *name, voi
     if (watch < 0 || (size_t)watch >= dispatch->n_watches || !dispatch->watches[watch].tenant)
         return;
     struct tenant *tenant = dispatch->watches[watch].tenant;
+    tenant->changed = true;
     if (what == WATCH_MOVED)
         dispatch_survey(dispatch, tenant); // it will notice what is gone
     else if (dispatch->watches[watch].state == SPOOL_NEW)

@@ -203,7 +203,6 @@ static void count_sent(struct message *message)
         bucket++;
     pool->delivery[bucket]++;
     pool->delivery_sum_s += seconds > 0 ? seconds : 0;
-    pool->account->sent_total++;
 }
 
 // Recorded: the next transaction, or back to where it came from.
@@ -239,6 +238,7 @@ static void filed_done(struct desk_job *job)
     struct dispatch *dispatch = message->dispatch;
     struct tenant *tenant = message->tenant;
     dispatch_spool_trouble(dispatch);
+    tenant->changed = true;
     if (message->error) {
         dispatch->once_findings = true;
         if (message->error == -ENOENT)

@@ -52,6 +52,8 @@ void dispatch_tenant_close(
 void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant);
 void dispatch_survey(
     struct dispatch *dispatch, struct tenant *tenant); // now, or again after the one under way
+// At the end: brings the counts up to date where that is cheap. True while a survey is under way.
+bool dispatch_survey_last(struct dispatch *dispatch);
 void dispatch_watch_event(int watch, enum watch_what what, const char *name, void *arg);
 void dispatch_watch_lost(void *arg);
 // Submits the looks that events asked for.

@@ -50,13 +50,15 @@ struct tenant {
     long refill_position;                    // where the next refill goes on
     char *ignored_names[TENANT_IGNORED_MAX]; // owned
     size_t n_ignored_names;
-    bool opening;   // a job that opens dirs is under way
-    bool surveyed;  // every directory was read once since dirs was opened
-    bool refilling; // a refill of the backlog is under way
+    bool opening;        // a job that opens dirs is under way
+    bool surveyed;       // every directory was read once since dirs was opened
+    bool refilling;      // a refill of the backlog is under way
+    bool changed;        // something happened since the last survey: its counts are out of date
+    int64_t survey_cost; // ns: what the last survey spent
     bool survey_running, survey_again;
     bool release;                                // the next survey makes every deferred message due
     int64_t retention_at;                        // boot: when the next survey removes what is old
-    int64_t survey_at;                           // boot: when the next survey is due
+    int64_t survey_ended;                        // boot: when the last survey came back
     int64_t opened_failed;                       // boot: when opening failed last; 0: never
     int watch_new, watch_deferred;               // inotify descriptors, -1: none
     struct observe_count counts[OBSERVE_STATES]; // as the last survey found them
