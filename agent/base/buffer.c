@@ -1,6 +1,7 @@
 // The growing buffer: doubling up to its maximum, errors remembered until the next clear.
 #include "buffer.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 
 void buffer_init(struct buffer *buffer, size_t max)
 {
+    assert(max < SIZE_MAX); // the NUL behind it needs its octet
     *buffer = (struct buffer){.max = max};
 }
 
@@ -20,12 +22,18 @@ void buffer_release(struct buffer *buffer)
     buffer_init(buffer, buffer->max);
 }
 
-void buffer_clear(struct buffer *buffer)
+void buffer_truncate(struct buffer *buffer, size_t length)
 {
-    buffer->length = 0;
+    assert(length <= buffer->length);
+    buffer->length = length;
     buffer->error = 0;
     if (buffer->data)
-        buffer->data[0] = '\0';
+        buffer->data[length] = '\0';
+}
+
+void buffer_clear(struct buffer *buffer)
+{
+    buffer_truncate(buffer, 0);
 }
 
 static int buffer_fail(struct buffer *buffer, int error)
@@ -44,9 +52,9 @@ char *buffer_reserve(struct buffer *buffer, size_t length)
     size_t need = buffer->length + length;
     if (!buffer->data || need > buffer->capacity) {
         size_t capacity = buffer->capacity ? buffer->capacity : BUFFER_CAPACITY_FIRST;
-        while (capacity < need)
+        while (capacity < need && capacity <= buffer->max / 2)
             capacity *= 2;
-        if (capacity > buffer->max)
+        if (capacity < need || capacity > buffer->max)
             capacity = buffer->max;
         char *data = realloc(buffer->data, capacity + 1);
         if (!data) {
@@ -62,6 +70,7 @@ char *buffer_reserve(struct buffer *buffer, size_t length)
 
 void buffer_grew(struct buffer *buffer, size_t length)
 {
+    assert(length <= buffer->capacity - buffer->length);
     buffer->length += length;
     buffer->data[buffer->length] = '\0';
 }

@@ -31,6 +31,8 @@ int buffer_format(struct buffer *buffer, const char *format, ...) __attribute__(
 char *buffer_reserve(struct buffer *buffer, size_t length);
 void buffer_grew(struct buffer *buffer, size_t length);
 int buffer_error(const struct buffer *buffer);
+// Drops what lies behind length (at most buffer->length), and forgets a failure with it.
+void buffer_truncate(struct buffer *buffer, size_t length);
 
 // Ownership of the octets moves to the caller (free(3)); the buffer is empty again. NULL where it holds
 // nothing.

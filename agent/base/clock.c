@@ -7,17 +7,29 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define CLOCK_SHIFT_MAX_S 3e9 // 95 years
+
 // Shared by the threads; only clock_poll (on the loop's thread) writes.
 static _Atomic int64_t shift_boot, shift_wall;
+
+// Seconds in ns, within what two shifts and the time itself can be added up to. What is no number is 0.
+static int64_t clock_shift(double seconds)
+{
+    if (seconds > CLOCK_SHIFT_MAX_S)
+        seconds = CLOCK_SHIFT_MAX_S;
+    if (seconds < -CLOCK_SHIFT_MAX_S)
+        seconds = -CLOCK_SHIFT_MAX_S;
+    return seconds == seconds ? (int64_t)(seconds * (double)CLOCK_SECOND) : 0;
+}
 
 // "12.5" or "12.5 -3600": seconds for both clocks, then seconds for the wall clock alone.
 static void clock_parse(const char *text)
 {
     char *end;
-    int64_t both = (int64_t)(strtod(text, &end) * (double)CLOCK_SECOND);
+    int64_t both = clock_shift(strtod(text, &end));
     if (end == text)
         return;
-    int64_t wall = (int64_t)(strtod(end, NULL) * (double)CLOCK_SECOND);
+    int64_t wall = clock_shift(strtod(end, NULL));
     if (both > atomic_load(&shift_boot))
         atomic_store(&shift_boot, both);
     atomic_store(&shift_wall, both + wall);

@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 struct log {
-    pthread_mutex_t lock; // guards fd
+    pthread_mutex_t lock; // guards fd and torn
     int fd;
+    bool torn; // the last write ended within a line
     _Atomic bool json;
     _Atomic uint64_t lost;
 };
@@ -67,6 +68,7 @@ int log_reopen(struct log *log, bool json, const char *file)
     pthread_mutex_lock(&log->lock);
     int old = log->fd;
     log->fd = fd;
+    log->torn = false;
     pthread_mutex_unlock(&log->lock);
     close(old);
     atomic_store(&log->json, json);
@@ -78,6 +80,8 @@ void log_lines_init(struct log_lines *lines, const struct log *log)
     buffer_init(&lines->text, LOG_LINES_MAX);
     lines->json = atomic_load(&log->json);
     lines->first = true;
+    lines->start = 0;
+    lines->lost = 0;
 }
 
 void log_lines_release(struct log_lines *lines)
@@ -111,6 +115,15 @@ static size_t utf8_length(const unsigned char *text, size_t left)
     return n;
 }
 
+// Marks that change the direction of what follows, and separators that end a line for some readers: valid
+// UTF-8, but not what a terminal should get from a stranger.
+static bool utf8_misleads(const unsigned char *text)
+{
+    return text[0] == 0xe2 && ((text[1] == 0x80 && ((text[2] >= 0xa8 && text[2] <= 0xae) || text[2] == 0x8e ||
+                                                       text[2] == 0x8f)) ||
+                                  (text[1] == 0x81 && text[2] >= 0xa6 && text[2] <= 0xa9));
+}
+
 static void line_escaped(struct log_lines *lines, const char *value, size_t length)
 {
     const unsigned char *text = (const unsigned char *)value;
@@ -124,6 +137,8 @@ static void line_escaped(struct log_lines *lines, const char *value, size_t leng
             buffer_format(&lines->text, "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
         else if (c < 0x20 || c == 0x7f || n == 0)
             buffer_format(&lines->text, "\\u%04x", c);
+        else if (n == 3 && utf8_misleads(text + i))
+            buffer_format(&lines->text, "\\u20%02x", (text[i + 1] & 1) << 6 | (text[i + 2] & 0x3f));
         else
             buffer_append(&lines->text, value + i, n);
         i += n ? n : 1;
@@ -173,6 +188,7 @@ void log_line_begin(struct log_lines *lines, int64_t time, const char *event)
     size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
     (void)snprintf(text + n, sizeof text - n, ".%03dZ", (int)(when.tv_nsec / CLOCK_MS));
     lines->first = true;
+    lines->start = lines->text.length;
     log_line_text(lines, "time", text);
     log_line_text(lines, "event", event);
 }
@@ -180,28 +196,51 @@ void log_line_begin(struct log_lines *lines, int64_t time, const char *event)
 void log_line_end(struct log_lines *lines)
 {
     buffer_text(&lines->text, lines->json ? "}\n" : "\n");
+    if (buffer_error(&lines->text)) {
+        buffer_truncate(&lines->text, lines->start);
+        lines->lost++;
+    }
     lines->first = true;
+    lines->start = lines->text.length;
+}
+
+// One write where the kernel allows it. Returns how many octets got through.
+static size_t log_put(int fd, const char *text, size_t length)
+{
+    size_t done = 0;
+    while (done < length) {
+        ssize_t n = write(fd, text + done, length - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+    }
+    return done;
 }
 
 void log_write(struct log *log, struct log_lines *lines)
 {
-    size_t done = 0;
-    if (buffer_error(&lines->text))
-        atomic_fetch_add(&log->lost, 1);
+    const char *text = lines->text.data;
+    size_t length = lines->text.length;
+    uint64_t lost = lines->lost;
     pthread_mutex_lock(&log->lock);
-    while (done < lines->text.length) {
-        ssize_t n = write(log->fd, lines->text.data + done, lines->text.length - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            atomic_fetch_add(&log->lost, 1);
-            break;
-        }
-        done += (size_t)n;
+    if (length && log->torn)
+        log->torn = log_put(log->fd, "\n", 1) != 1;
+    if (length && log->torn) {
+        lost++;
+    } else if (length) {
+        size_t done = log_put(log->fd, text, length);
+        lost += done < length;
+        log->torn = done < length && done > 0 && text[done - 1] != '\n';
     }
     pthread_mutex_unlock(&log->lock);
+    atomic_fetch_add(&log->lost, lost);
     buffer_clear(&lines->text);
     lines->json = atomic_load(&log->json);
+    lines->first = true;
+    lines->start = 0;
+    lines->lost = 0;
 }
 
 uint64_t log_lost(const struct log *log)

@@ -1,6 +1,6 @@
 // The log: lines of key and value, as logfmt or JSON, to standard error or a file that can be reopened.
 //
-// A line is built in a struct log_line and written in one write(2), so lines of several threads never mix.
+// Lines are built in a struct log_lines and written in one write(2), so lines of several threads never mix.
 // Values are quoted where needed and control bytes escaped, whatever they hold: what a server says is data.
 // Every line starts with time and event.
 #ifndef OUTTRAY_AGENT_BASE_LOG_H
@@ -28,7 +28,9 @@ int log_reopen(struct log *log, bool json, const char *file);
 struct log_lines {
     struct buffer text;
     bool json;
-    bool first; // no key was written in this line
+    bool first;    // no key was written in this line
+    size_t start;  // of the line being built
+    uint64_t lost; // lines left out because memory or LOG_LINES_MAX did not allow them
 };
 void log_lines_init(struct log_lines *lines, const struct log *log);
 void log_lines_release(struct log_lines *lines);
@@ -38,9 +40,11 @@ void log_line_text(
     struct log_lines *lines, const char *key, const char *value); // NULL value: the key is left out
 void log_line_data(struct log_lines *lines, const char *key, const char *value, size_t length);
 void log_line_number(struct log_lines *lines, const char *key, int64_t value);
+// A line that did not fit is left out as a whole, and counted: what is written are whole lines.
 void log_line_end(struct log_lines *lines);
 // Writes what was collected and clears it. Thread-safe. A log that cannot be written never stops mail: the
-// lines are lost and counted; log_lost tells how many times.
+// lines are lost and counted; log_lost tells how many times. What was left torn by a full disk is ended
+// before the next line begins.
 void log_write(struct log *log, struct log_lines *lines);
 uint64_t log_lost(const struct log *log);
 

@@ -37,7 +37,9 @@ void loop_watch_remove(
 
 void loop_timer_init(struct loop_timer *timer, void (*fire)(struct loop_timer *), void *arg);
 int loop_timer_set(
-    struct loop *loop, struct loop_timer *timer, int64_t due); // moves one that is set; 0 or -ENOMEM
+    struct loop *loop, struct loop_timer *timer, int64_t due); // moves one that is set; 0 or -ENOMEM. Set
+                                                               // from a timer's callback, it fires in the
+                                                               // next round at the earliest
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
 static inline bool loop_timer_pending(const struct loop_timer *timer)
 {
