@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define NEAR_BELOW 16  // variants below a name that are searched for its status
-#define TRIES_MAX  100 // names tried where others keep taking the chosen one
+#define NEAR      16  // variants on each side of a name that are searched for its status
+#define TRIES_MAX 100 // names tried where others keep taking the chosen one
 
 enum taken { TAKEN_NOT, TAKEN_OTHER, TAKEN_OWN_MESSAGE, TAKEN_OWN_STATUS };
 
@@ -65,15 +65,17 @@ static int gallop(int dir, bool with_status, const char *name, ino_t owner, unsi
     return 0;
 }
 
-// The number of the variant at or just below name whose status is the owner's, 0 for none. A claim that
-// collided in cur/ has counted the name up meanwhile.
-static int own_status_below(int dir, const char *name, ino_t owner)
+// The number of the variant near name whose status is the owner's, 0 for none. Below: a claim that collided
+// in cur/ has counted the name up. Above: the name was taken when the status was written, and is free by now.
+static int own_status_near(int dir, const char *name, ino_t owner)
 {
     unsigned number = spool_name_number(name);
-    for (unsigned n = number - 1; n >= 1 && n + NEAR_BELOW >= number; n--) {
+    unsigned first = number > NEAR ? number - NEAR : 1;
+    unsigned last = number < SPOOL_VARIANT_MAX - NEAR ? number + NEAR : SPOOL_VARIANT_MAX;
+    for (unsigned n = first; n <= last; n++) {
         char variant[SPOOL_NAME_SIZE];
         spool_name_variant(name, n, variant);
-        int r = probe(dir, true, variant, owner);
+        int r = n != number ? probe(dir, true, variant, owner) : TAKEN_OTHER;
         if (r < 0)
             return r;
         if (r == TAKEN_OWN_STATUS)
@@ -82,24 +84,25 @@ static int own_status_below(int dir, const char *name, ino_t owner)
     return 0;
 }
 
-static int choose(
-    int dir, bool with_status, const char *name, ino_t owner, char ret_name[static SPOOL_NAME_SIZE])
+// Chooses a name. A status of the owner beside another name is looked for where this name is taken, and in
+// any case where it is `expected`.
+static int choose(int dir, bool with_status, bool expected, const char *name, ino_t owner,
+    char ret_name[static SPOOL_NAME_SIZE])
 {
     int r = probe(dir, with_status, name, owner);
     if (r < 0)
         return r;
     unsigned number = spool_name_number(name);
-    if (r != TAKEN_OWN_MESSAGE && r != TAKEN_OWN_STATUS) {
-        int below = with_status ? own_status_below(dir, name, owner) : 0;
-        if (below < 0)
-            return below;
-        if (below > 0)
-            number = (unsigned)below;
-        else if (r == TAKEN_OTHER) {
+    if (r == TAKEN_OTHER || (r == TAKEN_NOT && expected)) {
+        int near = with_status ? own_status_near(dir, name, owner) : 0;
+        if (near < 0)
+            return near;
+        if (near == 0 && r == TAKEN_OTHER) {
             r = gallop(dir, with_status, name, owner, number, ret_name);
             // Everything above is taken: a name that came in with a high number starts again from the first.
             return r == -EEXIST && number > 1 ? gallop(dir, with_status, name, owner, 1, ret_name) : r;
         }
+        number = near > 0 ? (unsigned)near : number;
     }
     spool_name_variant(name, number, ret_name);
     return 0;
@@ -108,7 +111,9 @@ static int choose(
 int spool_choose(const struct spool_tenant *tenant, enum spool_state to, const char *name, ino_t owner,
     char ret_name[static SPOOL_NAME_SIZE])
 {
-    return choose(tenant->dir[to], spool_state_has_status(to), name, owner, ret_name);
+    bool with_status = spool_state_has_status(to);
+    bool expected = with_status && spool_name_number(name) > 1; // perhaps it collided on its way
+    return choose(tenant->dir[to], with_status, expected, name, owner, ret_name);
 }
 
 int spool_find_inode(int dir, const char *name, ino_t inode, char ret_name[static SPOOL_NAME_SIZE])
@@ -162,7 +167,7 @@ int spool_move(const struct spool_tenant *tenant, enum spool_state from, const c
     if (r != 0)
         return r < 0 ? r : drop_source(tenant->dir[from], source, target, ret_name);
     if (with_status)
-        r = choose(tenant->dir[to], true, source, owner, target);
+        r = choose(tenant->dir[to], true, true, source, owner, target);
     for (int try = 0; r == 0 && try < TRIES_MAX; try++) {
         if (TEMP_FAILURE_RETRY(
                 renameat2(tenant->dir[from], source, tenant->dir[to], target, RENAME_NOREPLACE)) == 0) {
@@ -178,7 +183,7 @@ int spool_move(const struct spool_tenant *tenant, enum spool_state from, const c
         if (r == TAKEN_OWN_MESSAGE)
             return drop_source(tenant->dir[from], source, target, ret_name);
         if (r >= 0)
-            r = choose(tenant->dir[to], with_status, source, owner, target);
+            r = choose(tenant->dir[to], with_status, with_status, source, owner, target);
     }
     return r < 0 ? r : -EEXIST;
 }

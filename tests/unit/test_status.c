@@ -385,7 +385,7 @@ static void test_many_recipients(void **state)
     status_free(back);
     for (int i = 0; i < 100000; i++) { // and one that is too large is refused, not written
         char reply[700];
-        memset(reply, '\1', sizeof reply - 1);
+        memset(reply, 'x', sizeof reply - 1);
         reply[sizeof reply - 1] = 0;
         status_set_recipient(status, (size_t)i, STATUS_SENT, reply, &second);
     }
