@@ -175,13 +175,13 @@ int64_t loop_now(const struct loop *loop)
 
 static void loop_fire_timers(struct loop *loop)
 {
-    // At most as many as there are now: timers that callbacks set again and again cannot starve descriptors.
-    int64_t until = loop->now;
-    for (size_t left = loop->n_timers; left && loop->n_timers && loop->heap[0]->due <= until; left--) {
+    loop->firing = true;
+    while (loop->n_timers && loop->heap[0]->due <= loop->now) {
         struct loop_timer *timer = loop->heap[0];
         loop_timer_cancel(loop, timer);
         timer->fire(timer);
     }
+    loop->firing = false;
 }
 
 static int loop_sleep_ms(const struct loop *loop)
