@@ -66,7 +66,7 @@ struct config_tls {
     const char *key_file;
 };
 
-struct config_limits { // 0: no limit, where the key allows it
+struct config_limits { // 0: no limit; connections, window and recipients_per_message are at least 1
     unsigned connections;
     unsigned window;
     unsigned messages_per_connection;
@@ -83,9 +83,11 @@ struct config_timeouts {
 struct config_account {
     const char *name;
     enum config_auth auth;
-    const char *email; // the mailbox that logs in; the envelope sender
+    const char
+        *email; // the mailbox that logs in; the envelope sender; never "" (auth none: default root@DOMAIN)
     enum config_envelope_from envelope_from;
-    const char *const *servers; // tried in order; at least one
+    const char *const
+        *servers; // tried in order; at least one; host names or addresses, IPv6 without brackets
     size_t n_servers;
     enum config_encryption encryption;
     uint16_t port;

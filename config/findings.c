@@ -87,8 +87,7 @@ void report_finding(struct report *report, bool warning, struct config_mark mark
     if (!report_has_room(report)) {
         // The count must not lose an error only because warnings filled the list.
         if (report->findings->n == FINDINGS_MAX)
-            report_text(
-                report, false, (struct config_mark){UINT32_MAX, 0}, "", "more follow; these are the first");
+            report_text(report, false, (struct config_mark){0}, "", "more follow; these are the first");
         return;
     }
     char raw[FINDING_TEXT_MAX], text[FINDING_TEXT_MAX] = "", where[FINDING_PATH_MAX] = "";

@@ -26,6 +26,7 @@ struct reader {
     size_t n_tenants;
     const struct given_key *given;
     const struct given_key **given_end;
+    unsigned n_guesses; // of resolve.c
 };
 
 // Reads the whole tree. Errors are findings; short memory is report->error. A value with an error has its

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CYCLE_NAMES_MAX 8 // names of a cycle that are shown
+#define GUESSES_MAX     100 // searches for the name that was meant, each among all names
+#define CYCLE_NAMES_MAX 8   // names of a cycle that are shown
 
 // Where the tenants' parents and accounts lead, as indexes of the drafts.
 #define NOWHERE SIZE_MAX
@@ -60,7 +61,8 @@ static void report_no_such(struct reader *reader, struct config_mark mark, const
     const char *what, const char *name, const char *(*name_at)(const struct reader *, size_t), size_t n)
 {
     struct nearest nearest = {.word = name};
-    for (size_t i = 0; report_has_room(reader->report) && i < n; i++)
+    bool guess = report_has_room(reader->report) && reader->n_guesses++ < GUESSES_MAX;
+    for (size_t i = 0; guess && i < n; i++)
         nearest_offer(&nearest, name_at(reader, i));
     if (nearest.best)
         report_error(reader->report, mark, path, "there is no %s `%.100s`; did you mean `%.100s`?", what,

@@ -43,7 +43,8 @@ int secret_set(struct secret *secret, const char *text, size_t length)
         memcpy(copy, text, length);
     copy[length] = '\0';
     secret_release(secret); // only now: text may be the secret's own
-    *secret = (struct secret){copy, length};
+    secret->text = copy;
+    secret->length = length;
     return 0;
 }
 

@@ -66,6 +66,14 @@ static inline void load_text(struct loaded *loaded, const char *text)
     load_bytes(loaded, text, strlen(text));
 }
 
+// Loads text, which is right; findings are the warnings expected.
+static inline void load_good(struct loaded *loaded, const char *text, const char *findings)
+{
+    load_text(loaded, text);
+    if (loaded->result != 0 || strcmp(loaded->text, findings) != 0)
+        fail_msg("result %d, findings:\n%s", loaded->result, loaded->text);
+}
+
 static inline void loaded_release(struct loaded *loaded)
 {
     config_unref(loaded->config);

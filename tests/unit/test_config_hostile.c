@@ -173,7 +173,8 @@ static void too_many_findings(void **state)
     assert_int_equal(loaded.result, -EINVAL);
     assert_int_equal(loaded.findings.n, 1001);
     assert_non_null(strstr(loaded.findings.items[0].text, ":5:1: unknown0: "));
-    assert_non_null(strstr(loaded.findings.items[1000].text, ": more follow; these are the first"));
+    const char *last = loaded.findings.items[1000].text + strlen(loaded.path);
+    assert_string_equal(last, ": more follow; these are the first");
     loaded_release(&loaded);
     free(text);
 }

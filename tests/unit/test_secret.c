@@ -21,7 +21,7 @@ static char directory[] = "/tmp/outtray-test-secret.XXXXXX";
 
 static const char *path_of(const char *name)
 {
-    static char path[128];
+    static char path[sizeof(directory) + 16];
     snprintf(path, sizeof(path), "%s/%s", directory, name);
     return path;
 }
@@ -210,7 +210,7 @@ static void systemd_credentials(void **state)
     assert_int_equal(symlink("pw", path_of("cred/link")), 0);
     expect_both("link", -ELOOP);
     put("a", "other\n", 6, 0644);
-    char direct[128];
+    char direct[sizeof(directory) + 16];
     snprintf(direct, sizeof(direct), "%s", path_of("a"));
     expect_both(direct, -EPERM); // a file that exists is not exempt
     setenv("CREDENTIALS_DIRECTORY", "cred", 1);
