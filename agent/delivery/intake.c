@@ -172,6 +172,9 @@ static enum claim_result intake_compose(struct message *message)
     int error = intake_find_status(message);
     if (error)
         return intake_put_back(message, error);
+    // Known already: touch(1) asks for a retry and must not change when it was submitted, nor its Message-ID.
+    if (message->status && message->status->submitted.tv_sec)
+        message->stat.st_mtim = message->status->submitted;
     error = outgoing_compose(message->config, message->settings, message->claimed_name, message->fd,
         &message->stat, &message->outgoing, &message->fault);
     if (error == -EBADMSG)

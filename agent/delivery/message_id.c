@@ -77,9 +77,11 @@ int message_id_make(const struct message_id_source *source, char **ret_id)
     int r = source->data ? digest(source->data, source->length, file) : digest_file(source->fd, file);
     if (r)
         return r;
-    // Lengths and a separator that no name has: different parts never give the same text.
+    // Lengths and a separator that no name has: different parts never give the same text. Microseconds, since
+    // that is what a status file keeps of the submission time: touch(1) changes the file's own, and the retry
+    // that it asks for must be recognized as the same message.
     int length = snprintf(text, sizeof text - sizeof file, "%s/%.*s/%" PRId64 "/", source->tenant->name,
-        (int)spool_name_base(source->name), source->name, clock_ns(&source->stat->st_mtim));
+        (int)spool_name_base(source->name), source->name, clock_ns(&source->stat->st_mtim) / 1000);
     if (length < 0 || (size_t)length >= sizeof text - sizeof file)
         return -EINVAL;
     memcpy(text + length, file, sizeof file);

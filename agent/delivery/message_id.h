@@ -16,7 +16,7 @@ struct message_id_source {
     size_t length;
 };
 
-// "<HEX@DOMAIN>" from tenant, name without ~N, submission time in ns and the file's SHA-256. 0 and *ret_id
+// "<HEX@DOMAIN>" from tenant, name without ~N, submission time in µs and the file's SHA-256. 0 and *ret_id
 // (free(3)); read errors; -ENOMEM; -EIO where OpenSSL fails.
 int message_id_make(const struct message_id_source *source, char **ret_id);
 
