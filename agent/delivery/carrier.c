@@ -136,6 +136,8 @@ static void carrier_closed(struct smtp_session *session, const struct smtp_closi
         return; // it carried mail until now: the next connection will show
     dispatch_account_changed(dispatch, pool,
         account_troubled(pool->account, &outcome, words, loop_now(dispatch->loop), clock_wall()));
+    if (pool->account->breaker != BREAKER_CLOSED)
+        pool_return_all(pool, words); // the probe's message does not wait in cur/ for the next probe
 }
 
 // No credentials: the account is in trouble before any connection is made.
@@ -148,6 +150,8 @@ static void pool_no_credentials(struct pool *pool, const char *problem)
     struct dispatch *dispatch = pool->dispatch;
     dispatch_account_changed(dispatch, pool,
         account_troubled(pool->account, &outcome, problem, loop_now(dispatch->loop), clock_wall()));
+    if (pool->account->breaker != BREAKER_CLOSED)
+        pool_return_all(pool, problem);
 }
 
 static int carrier_open(struct pool *pool, struct carrier *carrier, const struct credentials *credentials)
