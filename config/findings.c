@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Where the finding that says that there are more is sorted.
+static const struct config_mark at_the_end = {UINT32_MAX, 0};
+
 // Length of the well-formed UTF-8 sequence at text that is no control character, 0 where there is none.
 static size_t printable_length(const unsigned char *text)
 {
@@ -67,7 +70,7 @@ static void report_text(
     char position[FINDING_POSITION_MAX] = "";
     append_escaped(position, sizeof(position) - 32, report->file);
     size_t used = strlen(position);
-    if (mark.line > 0)
+    if (mark.line > 0 && mark.line != at_the_end.line)
         snprintf(position + used, sizeof(position) - used, ":%u:%u", mark.line, mark.column);
     struct config_finding *finding = findings_grow(report->findings);
     char *line = NULL;
@@ -84,10 +87,12 @@ static void report_text(
 void report_finding(struct report *report, bool warning, struct config_mark mark,
     const struct config_path *path, const char *format, va_list arguments)
 {
-    if (!report_has_room(report)) {
-        // The count must not lose an error only because warnings filled the list.
-        if (report->findings->n == FINDINGS_MAX)
-            report_text(report, false, (struct config_mark){0}, "", "more follow; these are the first");
+    const struct config_findings *findings = report->findings;
+    size_t n = warning ? findings->n - findings->n_errors : findings->n_errors;
+    if (n >=
+        FINDINGS_MAX) { // each kind has its own limit, so that warnings cannot hide an error, nor become one
+        if (n == FINDINGS_MAX)
+            report_text(report, warning, at_the_end, "", "more follow; these are the first");
         return;
     }
     char raw[FINDING_TEXT_MAX], text[FINDING_TEXT_MAX] = "", where[FINDING_PATH_MAX] = "";
@@ -118,7 +123,7 @@ void report_warning(
 
 bool report_has_room(const struct report *report)
 {
-    return report->findings->n < FINDINGS_MAX;
+    return report->findings->n_errors < FINDINGS_MAX;
 }
 
 static int finding_compare(const void *left, const void *right)
@@ -133,9 +138,11 @@ static int finding_compare(const void *left, const void *right)
 
 void report_sort(struct report *report)
 {
-    if (report->findings->n > 1)
-        qsort(
-            report->findings->items, report->findings->n, sizeof(*report->findings->items), finding_compare);
+    struct config_findings *findings = report->findings;
+    if (findings->n > 1)
+        qsort(findings->items, findings->n, sizeof(*findings->items), finding_compare);
+    for (size_t i = findings->n; i > 0 && findings->items[i - 1].line == at_the_end.line; i--)
+        findings->items[i - 1].line = 0;
 }
 
 void config_findings_release(struct config_findings *findings)

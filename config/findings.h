@@ -9,7 +9,7 @@
 #include "config.h"
 #include <stdarg.h>
 
-#define FINDINGS_MAX         1000 // findings of one file; one more says that there are others
+#define FINDINGS_MAX         1000 // errors of one file, and warnings; one more says that there are others
 #define FINDING_TEXT_MAX     1024 // octets of one finding's text, without file, place and path
 #define FINDING_PATH_MAX     512  // octets of one key's path
 #define FINDING_PATH_PART    120  // octets of one part of it
@@ -42,7 +42,7 @@ void report_finding(struct report *report, bool warning, struct config_mark mark
     const struct config_path *path, const char *format, va_list arguments)
     __attribute__((format(printf, 5, 0)));
 
-// Whether more findings are kept; where not, costly searches for the right words can be left out.
+// Whether more errors are kept; where not, costly searches for the right words can be left out.
 bool report_has_room(const struct report *report);
 
 // Brings the findings into the order of the file; those without a place come first.

@@ -157,24 +157,62 @@ static void too_many_of_everything(void **state)
     expect_of_bytes(names, length, "F:5:3: tenants: has more than 10000 names\n");
 }
 
+// A file of one line many times, with its number in place of '#'.
+static char *repeat_numbered(
+    const char *prefix, const char *line, int times, const char *suffix, size_t *ret_length)
+{
+    char *text = NULL;
+    FILE *out = open_memstream(&text, ret_length);
+    fputs(prefix, out);
+    for (int i = 0; i < times; i++)
+        for (const char *at = line; *at; at++)
+            if (*at == '#')
+                fprintf(out, "%d", i);
+            else
+                fputc(*at, out);
+    fputs(suffix, out);
+    fclose(out);
+    return text;
+}
+
 // The list of findings is bounded and says so; the count of errors stays above 0.
 static void too_many_findings(void **state)
 {
     (void)state;
-    char *text = NULL;
     size_t length;
-    FILE *out = open_memstream(&text, &length);
-    fputs(GOOD, out);
-    for (int i = 0; i < 100000; i++)
-        fprintf(out, "unknown%d: x\n", i);
-    fclose(out);
+    char *text = repeat_numbered(GOOD, "unknown#: x\n", 100000, "", &length);
     struct loaded loaded;
     load_bytes(&loaded, text, length);
     assert_int_equal(loaded.result, -EINVAL);
     assert_int_equal(loaded.findings.n, 1001);
-    assert_non_null(strstr(loaded.findings.items[0].text, ":5:1: unknown0: "));
-    const char *last = loaded.findings.items[1000].text + strlen(loaded.path);
-    assert_string_equal(last, ": more follow; these are the first");
+    assert_int_equal(loaded.findings.items[0].line, 5);
+    assert_int_equal(loaded.findings.items[1000].line, 0);
+    assert_string_equal(
+        loaded.findings.items[1000].text + strlen(loaded.path), ": more follow; these are the first");
+    loaded_release(&loaded);
+    free(text);
+}
+
+// However many warnings there are, the file loads; and they hide no error.
+static void too_many_warnings(void **state)
+{
+    (void)state;
+    static const char head[] = "version: 1\ndomain: d.example\naccounts:\n";
+    static const char line[] = "  a#: {auth: none, server: s.example, port: 465}\n";
+    size_t length;
+    char *text = repeat_numbered(head, line, 3000, "tenants: {t: {account: a0}}\n", &length);
+    struct loaded loaded;
+    load_bytes(&loaded, text, length);
+    assert_int_equal(loaded.result, 0);
+    assert_int_equal(loaded.findings.n, 1001);
+    assert_int_equal(loaded.findings.n_errors, 0);
+    loaded_release(&loaded);
+    free(text);
+    text = repeat_numbered(head, line, 3000, "tenants: {t: {account: a0}, u: {account: nobody}}\n", &length);
+    load_bytes(&loaded, text, length);
+    assert_int_equal(loaded.result, -EINVAL);
+    assert_int_equal(loaded.findings.n_errors, 1);
+    assert_non_null(strstr(loaded.text, "tenants.u.account: there is no account `nobody`\n"));
     loaded_release(&loaded);
     free(text);
 }
@@ -273,6 +311,7 @@ int main(void)
         cmocka_unit_test(billion_laughs),
         cmocka_unit_test(too_many_of_everything),
         cmocka_unit_test(too_many_findings),
+        cmocka_unit_test(too_many_warnings),
         cmocka_unit_test(long_names),
         cmocka_unit_test(no_files),
         cmocka_unit_test(without_checks),
