@@ -74,8 +74,8 @@ struct parse {
 
 static const struct cli_option *find_long(const struct parse *parse, const char *name, size_t length)
 {
-    const struct cli_option *const tables[] = {parse->options, parse->common};
-    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+    const struct cli_option *const tables[2] = {parse->options, parse->common};
+    for (size_t t = 0; t < 2; t++)
         for (const struct cli_option *option = tables[t]; option && option->name; option++)
             if (strlen(option->name) == length && memcmp(option->name, name, length) == 0)
                 return option;
@@ -84,8 +84,8 @@ static const struct cli_option *find_long(const struct parse *parse, const char 
 
 static const struct cli_option *find_letter(const struct parse *parse, char letter)
 {
-    const struct cli_option *const tables[] = {parse->options, parse->common};
-    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+    const struct cli_option *const tables[2] = {parse->options, parse->common};
+    for (size_t t = 0; t < 2; t++)
         for (const struct cli_option *option = tables[t]; option && option->name; option++)
             if (option->letter == letter)
                 return option;
@@ -98,8 +98,8 @@ static void unknown_long(struct parse *parse, const char *name, size_t length)
     if (length <= NEAREST_WORD_MAX)
         memcpy(word, name, length);
     struct nearest nearest = {.word = word};
-    const struct cli_option *const tables[] = {parse->options, parse->common};
-    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+    const struct cli_option *const tables[2] = {parse->options, parse->common};
+    for (size_t t = 0; t < 2; t++)
         for (const struct cli_option *option = tables[t]; option && option->name; option++)
             nearest_offer(&nearest, option->name);
     if (nearest.best)
@@ -181,7 +181,7 @@ int cli_parse(const struct cli_verb *verb, int *argc, char **argv, const struct 
     bool help = false, version = false;
     const struct cli_option common[] = {
         {.name = "config", .letter = 'C', .value = &config}, // -C is what sendmail(8) calls it
-        {.name = "help", .letter = 'h', .flag = &help},
+        {.name = "help", .flag = &help}, // no -h: a sendmail -h N must not end with 0 and no mail
         {.name = "version", .flag = &version},
         {0},
     };

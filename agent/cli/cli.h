@@ -33,9 +33,10 @@ struct cli_option {
 };
 
 // Takes options out of argv (they may stand between arguments; "--" ends them), leaves the arguments in
-// argv[1 … *argc - 1]. Handles --config (-C, as sendmail(8) calls it), --help (-h) and --version itself; the verb's own
-// options come first where they share a letter. 0: go on; -1: done, the exit code is in *ret_code (help 0, usage 64). *ret_config is the path of the configuration: --config, else $OUTTRAY_CONFIG,
-// else /etc/outtray/outtray.yaml.
+// argv[1 … *argc - 1]. Handles --config (-C, as sendmail(8) calls it), --help and --version itself; the
+// verb's own options come first where they share a letter. 0: go on; -1: done, the exit code is in *ret_code
+// (help 0, usage 64). *ret_config is the path of the configuration: --config, else $OUTTRAY_CONFIG, else
+// /etc/outtray/outtray.yaml.
 int cli_parse(const struct cli_verb *verb, int *argc, char **argv, const struct cli_option *options,
     const char **ret_config, int *ret_code);
 

@@ -63,7 +63,7 @@ static int read_status(struct queue *queue, struct view *view)
         view->next = message->stat.st_mtim; // touch deferred/NAME: due at once
     if (dir >= 0 && dir != place->dir)
         close(dir);
-    if (r == 0 && view->status->inode != message->stat.st_ino) {
+    if (view->status && view->status->inode != message->stat.st_ino) {
         status_free(view->status); // another message had this name
         view->status = NULL;
     }

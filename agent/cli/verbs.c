@@ -13,9 +13,11 @@ const struct cli_verb cli_verbs[] = {
         .run = cli_run,
         .synopsis = "[--once]",
         .summary = "Deliver what the spool holds, now and whenever something arrives",
-        .help = "SIGTERM finishes what is in flight and exits 0; SIGHUP reads the configuration again and\n"
-                "reopens the log.\n\n"
-                "  --once            deliver what is due, then exit: 0, or 1 if something due was left\n",
+        .help =
+            "Stays in the foreground and logs to standard error, or to the file of the configuration.\n"
+            "SIGTERM finishes what is in flight and ends with 0; SIGHUP reads the configuration again and\n"
+            "reopens the log.\n\n"
+            "  --once            deliver what is due, then end: 0, or 1 where due mail could not go out\n",
     },
     {
         .name = "init",
@@ -32,10 +34,8 @@ const struct cli_verb cli_verbs[] = {
         .run = cli_check,
         .synopsis = "",
         .summary = "Check the configuration and show what every tenant resolves to",
-        .help =
-            "Prints account, server, encryption, authentication and From of every tenant; errors and "
-            "warnings\n"
-            "go to standard error. The exit code is 0, 1 with errors around the configuration, 78 in it.\n\n",
+        .help = "Prints account, server, encryption, authentication and From of every tenant; errors and\n"
+                "warnings go to standard error. The exit code is 1 where there is any error.\n\n",
     },
     {
         .name = "queue",
@@ -45,6 +45,33 @@ const struct cli_verb cli_verbs[] = {
         .help = "Reads directories and status files, changes nothing and needs no agent.\n"
                 "With a TENANT or a message NAME: From, recipients, attempts, next attempt, last reply.\n\n"
                 "  --json            as in status.json; with names a list with the keys of NAME.status\n",
+    },
+    {
+        .name = "submit",
+        .run = cli_submit,
+        .synopsis = "[--tenant TENANT] [-t] [-i] [-f ADDRESS] [-F NAME] [RECIPIENT]...",
+        .summary = "Put a message from standard input into the spool, as sendmail(8) does",
+        .help =
+            "Ends with 0 when the message is safe on the disk. Without RECIPIENT the header fields tell.\n"
+            "The program called by the name sendmail does the same.\n\n"
+            "  --tenant TENANT   whose spool; default: default_tenant, or the only tenant\n"
+            "  -t                recipients from To, Cc and Bcc, besides those given\n"
+            "  -i, -oi           a line with a lone dot does not end the message\n"
+            "  -f, -r ADDRESS    the envelope sender, where the account takes it from the message\n"
+            "  -F NAME           the display name of a From that is missing\n"
+            "  -o..., -bm, -B, -G, -m, -n, -U, -v\n"
+            "                    taken for sendmail's sake and without meaning here\n",
+    },
+    {
+        .name = "explain",
+        .run = cli_explain,
+        .synopsis = "[--tenant TENANT] [--json] FILE",
+        .summary = "Say what would be done with a message, and why, without sending it",
+        .help = "Tenant, account, server, From, envelope, recipients, what changes in the header, and what "
+                "comes\n"
+                "next. FILE lies in the spool, or anywhere with --tenant.\n\n"
+                "  --tenant TENANT   as if it lay in this tenant's spool\n"
+                "  --json            the same as one JSON object\n",
     },
     {0},
 };

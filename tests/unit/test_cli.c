@@ -140,6 +140,7 @@ static void wrong_options_are_usage_errors(void **state)
         parse("-f", NULL),
         parse("-x", NULL),
         parse("-tx", NULL),
+        parse("-h", NULL), // sendmail(8) means hops by it
         parse("--=", NULL),
     };
     for (size_t n = 0; n < sizeof lines / sizeof *lines; n++) {
@@ -151,7 +152,7 @@ static void wrong_options_are_usage_errors(void **state)
 static void help_and_version_end_well(void **state)
 {
     (void)state;
-    const struct line lines[] = {parse("--help", NULL), parse("-h", NULL), parse("x", "--version", NULL)};
+    const struct line lines[] = {parse("--help", NULL), parse("x", "--version", NULL)};
     for (size_t n = 0; n < sizeof lines / sizeof *lines; n++) {
         assert_int_equal(lines[n].result, -1);
         assert_int_equal(lines[n].code, EX_OK);
@@ -161,7 +162,7 @@ static void help_and_version_end_well(void **state)
 static void verbs_are_found_and_described(void **state)
 {
     (void)state;
-    static const char *const names[] = {"init", "check", "queue"};
+    static const char *const names[] = {"run", "init", "check", "queue", "submit", "explain"};
     for (size_t n = 0; n < sizeof names / sizeof *names; n++)
         assert_non_null(cli_find(names[n]));
     assert_null(cli_find("no such verb"));
