@@ -36,7 +36,7 @@ struct http_params { // borrowed until http_start returns
 
 // Begins a request. done is called once, never from inside this call; the request is gone when it returns. 0;
 // -EINVAL for a URL that may not be used; -ENOMEM.
-int http_start(struct loop *loop, struct multi *multi, const struct http_params *params,
+int http_start(struct multi *multi, const struct http_params *params,
     void (*done)(const struct http_response *response, void *arg), void *arg,
     struct http_request **ret_request);
 void http_cancel(struct http_request *request); // takes NULL; done is not called

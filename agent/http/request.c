@@ -1,0 +1,224 @@
+// HTTPS requests (see request.h).
+#include "request.h"
+#include "agent/base/buffer.h"
+#include "agent/base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+struct http_request {
+    struct multi *multi;
+    struct multi_transfer transfer;
+    CURL *easy;
+    struct curl_slist *headers;
+    char *body; // owned copy; libcurl reads it while sending
+    size_t body_length;
+    struct buffer response;
+    bool too_long;
+    char error[CURL_ERROR_SIZE];
+    void (*done)(const struct http_response *response, void *arg);
+    void *arg;
+};
+
+// The host of a URL is one that only this machine answers for.
+static bool url_is_loopback(const char *host)
+{
+    static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        size_t length = strlen(names[i]);
+        if (strncasecmp(host, names[i], length) == 0 && strchr(":/?", host[length]))
+            return true; // strchr also finds the NUL
+    }
+    return false;
+}
+
+const char *http_url_problem(const char *url)
+{
+    for (const char *c = url; *c; c++)
+        if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f)
+            return "has blanks, control or non-ASCII characters";
+    if (strncasecmp(url, "https://", 8) == 0)
+        return strchr(url + 8, '@') ? "must not hold a user name" : NULL;
+    if (strncasecmp(url, "http://", 7) == 0 && url_is_loopback(url + 7))
+        return NULL;
+    return "must begin with https://";
+}
+
+static void http_free(struct http_request *request)
+{
+    multi_remove(request->multi, &request->transfer);
+    if (request->easy)
+        curl_easy_cleanup(request->easy);
+    curl_slist_free_all(request->headers);
+    if (request->body)
+        explicit_bzero(request->body, request->body_length);
+    free(request->body);
+    if (request->response.data)
+        explicit_bzero(request->response.data, request->response.capacity);
+    buffer_release(&request->response);
+    free(request);
+}
+
+static size_t http_receive(char *data, size_t size, size_t n, void *arg)
+{
+    struct http_request *request = arg;
+    if (buffer_append(&request->response, data, size * n)) {
+        request->too_long = true;
+        return 0;
+    }
+    return size * n;
+}
+
+static int64_t http_retry_after(CURL *easy)
+{
+    curl_off_t seconds = 0;
+    struct curl_header *header;
+    if (curl_easy_header(easy, "Retry-After", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+        return -1;
+    curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &seconds);
+    return seconds;
+}
+
+static int64_t http_date(CURL *easy)
+{
+    struct curl_header *header;
+    if (curl_easy_header(easy, "Date", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+        return 0;
+    time_t when = curl_getdate(header->value, NULL);
+    return when > 0 ? when * CLOCK_SECOND : 0;
+}
+
+static void http_done(struct multi_transfer *transfer, CURLcode result)
+{
+    struct http_request *request = transfer->arg;
+    struct http_response response = {.body = "", .content_type = "", .retry_after_s = -1};
+    long status = 0;
+    char *type = NULL;
+    if (result == CURLE_OK) {
+        curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+        curl_easy_getinfo(request->easy, CURLINFO_CONTENT_TYPE, &type);
+        response.status = (int)status;
+        response.body = request->response.data ? request->response.data : "";
+        response.length = request->response.length;
+        response.content_type = type ? type : "";
+        response.retry_after_s = http_retry_after(request->easy);
+        response.date = http_date(request->easy);
+    } else {
+        response.problem = request->too_long   ? "the answer is too long"
+                           : request->error[0] ? request->error
+                                               : curl_easy_strerror(result);
+    }
+    request->done(&response, request->arg);
+    http_free(request);
+}
+
+static void http_configure(struct http_request *request, const struct http_params *params)
+{
+    CURL *easy = request->easy;
+    curl_easy_setopt(easy, CURLOPT_URL, params->url);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "https,http");
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(easy, CURLOPT_PROXY, ""); // never what the environment says
+    curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(
+        easy, CURLOPT_TIMEOUT_MS, (long)(params->timeout_ms ? params->timeout_ms : HTTP_TIMEOUT_MS));
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, http_receive);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, "outtray/" OUTTRAY_VERSION);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->headers);
+    if (params->ca_file && *params->ca_file)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, params->ca_file);
+    if (request->body) {
+        curl_easy_setopt(easy, CURLOPT_POST, 1L);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_length);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
+    }
+}
+
+static int http_prepare(struct http_request *request, const struct http_params *params)
+{
+    char type[128];
+    (void)snprintf(type, sizeof type, "Content-Type: %s",
+        params->content_type ? params->content_type : "application/x-www-form-urlencoded");
+    struct curl_slist *headers = curl_slist_append(NULL, "Accept: application/json");
+    request->headers = headers;
+    if (!headers || (params->body && !curl_slist_append(headers, type)))
+        return -ENOMEM;
+    if (params->body) {
+        request->body_length = strlen(params->body);
+        request->body = strdup(params->body);
+        if (!request->body)
+            return -ENOMEM;
+    }
+    request->easy = curl_easy_init();
+    if (!request->easy)
+        return -ENOMEM;
+    http_configure(request, params);
+    return multi_add(request->multi, &request->transfer, request->easy, http_done, request);
+}
+
+int http_start(struct multi *multi, const struct http_params *params,
+    void (*done)(const struct http_response *response, void *arg), void *arg,
+    struct http_request **ret_request)
+{
+    if (http_url_problem(params->url))
+        return -EINVAL;
+    struct http_request *request = calloc(1, sizeof *request);
+    if (!request)
+        return -ENOMEM;
+    request->multi = multi;
+    request->done = done;
+    request->arg = arg;
+    buffer_init(&request->response, HTTP_RESPONSE_MAX);
+    int error = http_prepare(request, params);
+    if (error) {
+        http_free(request);
+        return error;
+    }
+    *ret_request = request;
+    return 0;
+}
+
+void http_cancel(struct http_request *request)
+{
+    if (request)
+        http_free(request);
+}
+
+struct http_waiting {
+    struct loop *loop;
+    void (*done)(const struct http_response *response, void *arg);
+    void *arg;
+};
+
+static void http_performed(const struct http_response *response, void *arg)
+{
+    struct http_waiting *waiting = arg;
+    waiting->done(response, waiting->arg);
+    loop_stop(waiting->loop);
+}
+
+int http_perform(const struct http_params *params,
+    void (*done)(const struct http_response *response, void *arg), void *arg)
+{
+    struct http_waiting waiting = {.done = done, .arg = arg};
+    struct multi *multi = NULL;
+    struct http_request *request;
+    int error = loop_new(&waiting.loop);
+    if (error)
+        return error;
+    error = multi_new(waiting.loop, &multi);
+    if (!error)
+        error = http_start(multi, params, http_performed, &waiting, &request);
+    if (!error)
+        error = loop_run(waiting.loop, NULL, NULL);
+    multi_free(multi);
+    loop_free(waiting.loop);
+    return error;
+}
