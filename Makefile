@@ -22,7 +22,7 @@ LIBRARY := $(BUILD)/libouttray.a
 UNITS   := $(patsubst tests/unit/test_%.c,$(BUILD)/unit/test_%,$(wildcard tests/unit/test_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all help asan testbuild unit bench-tools clean
+.PHONY: all help asan testbuild units unit check bench-tools clean
 all: $(BUILD)/outtray ## build the program
 
 help: ## list the targets
@@ -58,6 +58,9 @@ units: $(UNITS)
 
 unit: asan ## run the unit tests under the sanitizers
 	@for t in build-asan/unit/test_*; do [ -x $$t ] || continue; $$t || exit 1; done
+
+check: ## hold the tree to the rules: floors, lengths, formatting, manuals, cppcheck, clang-tidy
+	@./scripts/check
 
 bench-tools: $(BENCHES)
 
