@@ -257,7 +257,7 @@ static int build_node(struct build *build, yaml_event_t *event, const struct con
         report_error(build->report, mark, path, "nested deeper than %d levels", TREE_DEPTH_MAX);
         return -EINVAL;
     }
-    struct anchor *anchor;
+    struct anchor *anchor = NULL;
     int result = count_nodes(build, mark, path, 1);
     if (result == 0)
         result = add_anchor(build, name, mark, path, &anchor);
