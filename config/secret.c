@@ -121,15 +121,6 @@ static int read_all(int fd, char *buffer, size_t size, size_t *ret_length)
     return 0;
 }
 
-// The length of text without one final "\n" or "\r\n".
-static size_t without_line_end(const char *text, size_t length)
-{
-    size_t end = 0;
-    if (length >= 1 && text[length - 1] == '\n')
-        end = length >= 2 && text[length - 2] == '\r' ? 2 : 1;
-    return length - end;
-}
-
 int secret_read_file(struct secret *secret, const char *path)
 {
     FD fd = -1;
@@ -145,7 +136,8 @@ int secret_read_file(struct secret *secret, const char *path)
     if (result == 0 && length == size)
         result = -E2BIG;
     if (result == 0) {
-        length = without_line_end(buffer, length);
+        if (length > 0 && buffer[length - 1] == '\n' && --length > 0 && buffer[length - 1] == '\r')
+            length--;
         result = length == 0 || memchr(buffer, '\0', length) ? -EINVAL : secret_set(secret, buffer, length);
     }
     explicit_bzero(buffer, size);
