@@ -45,7 +45,8 @@ $(BUILD)/unit/test_%: $(BUILD)/tests/unit/test_%.o $(LIBRARY)
 
 $(BUILD)/bench/%: tests/bench/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< -pthread
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) -lssl -lcrypto
+$(BUILD)/bench/sink: tests/bench/sink/dialogue.c tests/bench/sink/dialogue.h
 
 asan: ## the program and its unit tests with ASan, UBSan and the settable clock, in build-asan/
 	$(MAKE) BUILD=build-asan OPT='-O1 -g -fno-omit-frame-pointer' HARDEN='-fstack-protector-strong -fPIE' DEFS=-DOUTTRAY_TEST_CLOCK \
@@ -63,6 +64,9 @@ check: ## hold the tree to the rules: floors, lengths, formatting, manuals, cppc
 	@./scripts/check
 
 bench-tools: $(BENCHES)
+
+bench: $(BUILD)/outtray bench-tools ## deliver 20,000 messages to a local sink, beside smtp-source (BENCH_FLAGS=--help)
+	/usr/bin/python3 tests/bench/run.py --build $(BUILD) $(BENCH_FLAGS)
 
 clean: ## remove what was built
 	rm -rf build build-asan build-test

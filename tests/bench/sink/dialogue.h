@@ -1,0 +1,48 @@
+// The SMTP dialogue of the sink: octets in, replies out, mail counted and thrown away.
+#ifndef OUTTRAY_TESTS_BENCH_SINK_DIALOGUE_H
+#define OUTTRAY_TESTS_BENCH_SINK_DIALOGUE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SINK_LINE_MAX   4096      // octets of a command
+#define SINK_HEADER_MAX 8192      // octets of a message, where its Message-ID is looked for
+#define SINK_SIZE_LIMIT 157286400 // octets of a message
+
+struct sink_options {
+    bool no_pipelining, no_chunking, auth, duplicates, starttls;
+};
+
+// Counted by all threads.
+struct sink_counts {
+    _Atomic uint64_t messages, recipients, octets, connections, open, open_most, commands, duplicates, errors;
+    _Atomic int64_t first_ns, last_ns; // the end of a message, CLOCK_MONOTONIC
+};
+
+enum sink_state { SINK_COMMAND, SINK_DATA, SINK_BDAT, SINK_BDAT_LAST, SINK_AUTH_USER, SINK_AUTH_ANY };
+
+struct dialogue {
+    const struct sink_options *options;
+    struct sink_counts *counts;
+    enum sink_state state;
+    bool quitting; // the connection ends when its replies are written
+    bool tls_next; // STARTTLS was answered: the handshake follows the replies
+    bool tls;
+    uint64_t left;    // octets of a BDAT chunk
+    unsigned matched; // octets of CR LF . CR LF
+    size_t line_length, header_length;
+    char line[SINK_LINE_MAX];
+    char *header; // owned; with options->duplicates only
+    char *out;    // owned: replies
+    size_t out_length, out_size;
+};
+
+void dialogue_init(struct dialogue *dialogue, const struct sink_options *options, struct sink_counts *counts);
+void dialogue_release(struct dialogue *dialogue);
+void dialogue_greet(struct dialogue *dialogue);
+// Consumes all of data, unless the dialogue ends or turns to TLS within it.
+void dialogue_feed(struct dialogue *dialogue, const char *data, size_t length);
+
+#endif
