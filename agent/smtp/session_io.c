@@ -15,9 +15,9 @@ static void session_quickack(const struct smtp_session *session)
     (void)setsockopt(session->watch.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
 }
 
-static void session_bye(struct smtp_session *session, const struct smtp_reply *reply)
+static void session_bye(struct smtp_session *session, enum smtp_stage stage, const struct smtp_reply *reply)
 {
-    struct smtp_closing closing = {.stage = pipeline_stage(&session->pipeline, &session->output)};
+    struct smtp_closing closing = {.stage = stage};
     reply_copy(&closing.reply, reply);
     (void)snprintf(closing.problem, sizeof closing.problem, "the server ended the session");
     session_end(session, &closing);
@@ -33,13 +33,14 @@ static bool session_take(struct smtp_session *session)
         session_end(session, &closing);
         return false;
     }
+    enum smtp_stage stage = pipeline_stage(&session->pipeline, &session->output);
     const char *problem = NULL;
     switch (pipeline_reply(&session->pipeline, &session->output, reply, &problem)) {
     case PIPELINE_GOES_ON:
         session_report(session);
         return session->state != SESSION_CLOSED;
     case PIPELINE_BYE:
-        session_bye(session, reply);
+        session_bye(session, stage, reply);
         return false;
     case PIPELINE_FAULT:
         session_fail(session, SMTP_FAILURE_PROTOCOL, CURLE_OK, problem);

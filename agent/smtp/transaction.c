@@ -186,8 +186,7 @@ static const char *take_rcpt(
     t->rcpt_answered++;
     if (reply->code / 100 == 2)
         t->rcpt_accepted++;
-    // Either way the server contradicts its reply to MAIL.
-    t->out_of_step |= t->mail_refused ? reply->code / 100 == 2 : reply->code == 503;
+    t->out_of_step |= reply->code == 503 && !t->mail_refused; // it contradicts the reply to MAIL
     if (t->rcpt_answered == t->mail->n_recipients)
         t->wait = t->bdat ? TRANSACTION_AWAITS_FINAL : TRANSACTION_AWAITS_DATA;
     return NULL;
@@ -229,9 +228,7 @@ static const char *take_final(
         reply_copy(&t->result.final, reply);
         t->result.stage = SMTP_STAGE_FINAL;
         t->out_of_step |= reply->code == 503;
-    } else {
-        t->out_of_step |= accepted;
-    }
+    } // else it is what must come, or a 250 that counts for nobody
     t->rset_after = t->bdat && !accepted;
     if (sent || !t->bdat)
         transaction_finish(t);
