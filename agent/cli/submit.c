@@ -210,8 +210,9 @@ static int submit(const struct cli_verb *verb, const struct config *config, cons
     struct submission *s = calloc(1, sizeof *s);
     if (!s)
         return cli_fail(verb, EX_TEMPFAIL, "out of memory");
-    *s =
-        (struct submission){.verb = verb, .config = config, .envelope = {.config = config, .tenant = tenant}};
+    s->verb = verb;
+    s->config = config;
+    s->envelope = (struct submit_envelope){.config = config, .tenant = tenant};
     s->file = (struct submit_file){.tmp = -1, .new = -1, .fd = -1};
     int spool_fd = -1;
     code = read_envelope(s, options, argc, argv);

@@ -213,9 +213,12 @@ void field_append(struct buffer *out, const char *name, size_t name_length, cons
     buffer_append(out, name, name_length);
     buffer_append(out, ":", 1);
     size_t column = name_length + 1;
-    size_t at = blanks(value, length);
-    buffer_append(out, " ", 1);
-    column++;
+    size_t at = blanks(value, length), first = until_blank(value + at, length - at);
+    // Only an encoded word must not stand beyond the limit; others stay next to the name.
+    bool below = text_is_encoded_word(value + at, first) && column + 1 + first > FOLD_LINE_MAX;
+    buffer_append(out, "\r\n ", below ? 3 : 0);
+    buffer_append(out, " ", below ? 0 : 1);
+    column = below ? 1 : column + 1;
     for (size_t gap = 0; at < length;) {
         size_t word = until_blank(value + at + gap, length - at - gap);
         if (!word)

@@ -141,11 +141,12 @@ static int parse_5322(const char *text, int64_t *ret_seconds)
         tm.tm_hour > 23 || tm.tm_min < 0 || tm.tm_min > 59 || tm.tm_sec < 0 || tm.tm_sec > 60 ||
         !take_zone(&text, &zone) || *text)
         return -EINVAL;
-    int day = tm.tm_mday;
+    int day = tm.tm_mday, leap = tm.tm_sec == 60;
+    tm.tm_sec -= leap;
     int64_t seconds = timegm(&tm); // normalizes: 31 Feb becomes March
-    if (tm.tm_mday != day && tm.tm_sec != 60)
+    if (tm.tm_mday != day)
         return -EINVAL;
-    *ret_seconds = seconds - zone;
+    *ret_seconds = seconds + leap - zone;
     return 0;
 }
 

@@ -1,0 +1,507 @@
+// What goes over the wire: the header block with its removals and additions, the body plan, and what can be
+// no message (RELIABILITY's list of bad content).
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "compose_support.h"
+
+#include <fcntl.h>
+
+#define FROM "From: Acme Voicemail <voicemail@acme.example>\r\n"
+#define OWN  "Date: " SUBMITTED_DATE "\nMessage-ID: <1@inside.example>\nTo: a@x.example\n"
+#define HEAD FROM "Date: " SUBMITTED_DATE "\r\nMessage-ID: <1@inside.example>\r\nTo: a@x.example\r\n"
+
+static struct composed simple(const char *text)
+{
+    struct bench bench;
+    bench_init(&bench);
+    return compose(&bench, text);
+}
+
+// The whole wire form of a message whose header block begins with From, Date, Message-ID and To.
+static void becomes(const char *rest, const char *expected)
+{
+    char text[4096], wire[4096];
+    (void)snprintf(text, sizeof text, OWN "%s", rest);
+    (void)snprintf(wire, sizeof wire, HEAD "%s", expected);
+    struct composed composed = simple(text);
+    wire_is(&composed, wire);
+    composed_release(&composed);
+}
+
+static void test_a_plain_message(void **state)
+{
+    (void)state;
+    struct composed composed = simple(
+        "From: jane@inside.example\nTo: a@x.example\nSubject: Hello\nDate: Mon, 23 Nov 2026 10:00:00 +0100\n"
+        "Message-ID: <own@inside.example>\nX-Mailer:  two  blanks \n\nOne.\nTwo.\n");
+    wire_is(&composed,
+        FROM "To: a@x.example\r\nSubject: Hello\r\nDate: Mon, 23 Nov 2026 10:00:00 +0100\r\n"
+             "Message-ID: <own@inside.example>\r\nX-Mailer:  two  blanks \r\n\r\nOne.\r\nTwo.\r\n");
+    const struct outgoing *outgoing = composed.outgoing;
+    assert_string_equal(outgoing->from, "Acme Voicemail <voicemail@acme.example>");
+    assert_string_equal(outgoing->message_id, "<own@inside.example>");
+    assert_string_equal(outgoing->removed, "");
+    assert_string_equal(outgoing->added, "");
+    assert_int_equal(outgoing->source, OUTGOING_FROM_HEADERS);
+    assert_int_equal(outgoing->body.fd, -1);
+    assert_false(outgoing->eight_bit || outgoing->smtputf8 || outgoing->high_priority);
+    composed_release(&composed);
+}
+
+static void test_line_ends(void **state)
+{
+    (void)state;
+    becomes("\none\rtwo\nthree\r\nfour\r\r\nfive\n\rsix \t\n\n\n",
+        "\r\none\r\ntwo\r\nthree\r\nfour\r\n\r\nfive\r\n\r\nsix \t\r\n\r\n\r\n");
+    becomes("\nthe end", "\r\nthe end\r\n");
+    becomes("\nthe end\r", "\r\nthe end\r\n");
+    becomes("\n.\n..\n.leading\n.", "\r\n.\r\n..\r\n.leading\r\n.\r\n");
+    becomes("Subject: folded\r\n  twice\n\tand thrice\n\ntext\n",
+        "Subject: folded\r\n  twice\r\n\tand thrice\r\n\r\ntext\r\n");
+    becomes("\n\n.\r\n", "\r\n\r\n.\r\n");
+    becomes("\na\n.\r\nb\r\n.\nc\r.\rd", "\r\na\r\n.\r\nb\r\n.\r\nc\r\n.\r\nd\r\n");
+}
+
+static void test_odd_header_blocks(void **state)
+{
+    (void)state;
+    becomes("Subject: only", "Subject: only\r\n\r\n"); // headers only
+    becomes("Subject: only\n", "Subject: only\r\n\r\n");
+    becomes("Subject: only\n\n", "Subject: only\r\n\r\n");
+    becomes("Subject: none\nthis is no field\nnor this\n",
+        "Subject: none\r\n\r\nthis is no field\r\nnor this\r\n");
+    becomes("Subject : blank\n\n", "Subject : blank\r\n\r\n"); // what is not ours stays
+    becomes("Resent-From: b@x.example\nResent-To: c@x.example\nResent-Bcc: d@x.example\n\n",
+        "Resent-From: b@x.example\r\nResent-To: c@x.example\r\n\r\n");
+    struct composed composed = simple("From jane Mon Nov 23 15:04:05 2026\n" OWN "\ntext\n");
+    wire_is(&composed, HEAD "\r\ntext\r\n"); // an mbox line
+    composed_release(&composed);
+}
+
+static void test_a_bare_cr_starts_no_field(void **state)
+{
+    (void)state;
+    struct composed composed = simple(OWN "Subject: a\rBcc: evil@x.example\rFrom: evil@x.example\n\ntext\n");
+    wire_lacks(&composed, "evil");
+    assert_int_equal(count(composed.wire, "From:"), 1);
+    composed_release(&composed);
+}
+
+static void test_what_never_leaves_the_house(void **state)
+{
+    (void)state;
+    struct composed composed =
+        simple("Return-Path: <jane@inside.example>\nX-Outtray-Priority: normal\nx-outtray-unknown: x\n" OWN
+               "X-Sender: <late@x.example>\nX-Receiver: <late@x.example>\nBCC: b@x.example,\n c@x.example\n"
+               "Bcc : d@x.example\nX-Mailer: kept\n\ntext\n");
+    wire_is(&composed, HEAD "X-Mailer: kept\r\n\r\ntext\r\n");
+    recipients_are(&composed, "a@x.example b@x.example c@x.example d@x.example");
+    assert_string_equal(composed.outgoing->removed,
+        "Return-Path, X-Outtray-Priority, X-Outtray-*, X-Sender, X-Receiver, Bcc");
+    assert_string_equal(composed.outgoing->added, "From");
+    composed_release(&composed);
+}
+
+static void test_what_is_missing_is_added(void **state)
+{
+    (void)state;
+    struct composed composed = simple("Bcc: a@x.example\nSubject: x\n\ntext\n");
+    wire_has(&composed, "Date: " SUBMITTED_DATE "\r\n");
+    wire_has(&composed, "To: undisclosed-recipients:;\r\n");
+    wire_has(&composed, composed.outgoing->message_id);
+    assert_string_equal(composed.outgoing->added, "From, Date, Message-ID, To");
+    assert_int_equal(count(composed.wire, "Message-ID:"), 1);
+    composed_release(&composed);
+    // Blank ones count as missing.
+    composed = simple("Date: \nMessage-ID:\t\nTo:\nCc: \nBcc: a@x.example\n\ntext\n");
+    assert_int_equal(count(composed.wire, "\r\nDate:") + count(composed.wire, "\r\nMessage-ID:"), 2);
+    wire_has(&composed, "To: undisclosed-recipients:;\r\n");
+    wire_lacks(&composed, "Cc");
+    composed_release(&composed);
+    // Cc alone is enough.
+    composed = simple("Cc: a@x.example\n\ntext\n");
+    wire_lacks(&composed, "undisclosed");
+    composed_release(&composed);
+}
+
+static void test_message_id_of_the_message(void **state)
+{
+    (void)state;
+    struct composed composed = simple("To: a@x.example\nMessage-ID: <one@x>\nMessage-ID: <two@x>\n\ntext\n");
+    wire_has(&composed, "Message-ID: <one@x>\r\n");
+    wire_lacks(&composed, "two@x");
+    assert_string_equal(composed.outgoing->message_id, "<one@x>");
+    composed_release(&composed);
+    composed = simple("To: a@x.example\nMessage-ID:\n <folded@x> (why)\n\ntext\n");
+    assert_string_equal(composed.outgoing->message_id, "<folded@x>");
+    composed_release(&composed);
+    composed = simple(
+        "To: a@x.example\nMessage-ID: no brackets\n\ntext\n"); // present, and the message's own business
+    assert_string_equal(composed.outgoing->message_id, "no brackets");
+    assert_int_equal(count(composed.wire, "Message-ID:"), 1);
+    composed_release(&composed);
+    composed = simple("To: a@x.example\nMessage-ID: <a\x1b[0m\xff@x>\n\ntext\n");
+    assert_string_equal(composed.outgoing->message_id, "<a?[0m?@x>"); // goes into logs and YAML
+    composed_release(&composed);
+}
+
+static void made_id(struct bench *bench, const char *text, char ret_id[static 128])
+{
+    struct composed composed = compose(bench, text);
+    assert_int_equal(composed.result, 0);
+    (void)snprintf(ret_id, 128, "%s", composed.outgoing->message_id);
+    composed_release(&composed);
+}
+
+static void test_made_message_id_is_that_of_the_submission(void **state)
+{
+    (void)state;
+    struct bench bench;
+    char first[128], again[128];
+    bench_init(&bench);
+    const char *text = "To: a@x.example\n\ntext\n";
+    made_id(&bench, text, first);
+    assert_non_null(strstr(first, "@pbx.example.com>"));
+    made_id(&bench, text, again);
+    assert_string_equal(first, again);
+    bench.name = "1764000000.M1P2.host~7"; // a variant of the name is the same message
+    made_id(&bench, text, again);
+    assert_string_equal(first, again);
+    bench.name = "1764000000.M1P3.host";
+    made_id(&bench, text, again);
+    assert_string_not_equal(first, again);
+    bench_init(&bench);
+    bench.submitted.tv_nsec += 1000; // a status file keeps microseconds of it
+    made_id(&bench, text, again);
+    assert_string_not_equal(first, again);
+    bench_init(&bench);
+    bench.tenants[0].name = "acme2";
+    made_id(&bench, text, again);
+    assert_string_not_equal(first, again);
+    bench_init(&bench);
+    made_id(&bench, "To: a@x.example\n\ntexT\n", again);
+    assert_string_not_equal(first, again);
+    bench.config.domain = "pbx>\r\nBcc: evil";
+    made_id(&bench, text, again);
+    assert_non_null(strstr(again, "@localhost>"));
+    bench.config.domain = "bücher.example";
+    made_id(&bench, text, again);
+    assert_non_null(strstr(again, "@xn--bcher-kva.example>"));
+}
+
+static void test_what_can_be_no_message(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench);
+    struct composed composed = simple("");
+    fault_is(&composed, STATUS_REASON_MALFORMED, "empty");
+    composed_release(&composed);
+    static const char header_nul[] = OWN "Subject: a\0b\n\ntext\n", body_nul[] = OWN "\nbe\0fore\n";
+    composed = compose_data(&bench, header_nul, sizeof header_nul - 1);
+    fault_is(&composed, STATUS_REASON_MALFORMED, "NUL");
+    composed_release(&composed);
+    composed = compose_data(&bench, body_nul, sizeof body_nul - 1);
+    fault_is(&composed, STATUS_REASON_MALFORMED, "NUL");
+    composed_release(&composed);
+    composed = simple(" continued\nTo: a@x.example\n\ntext\n"); // a fold on the first line
+    fault_is(&composed, STATUS_REASON_MALFORMED, "no recipients");
+    composed_release(&composed);
+    bench.config.limits.message_size = 40;
+    composed = compose(&bench, "To: a@x.example\n\n01234567890123456789\n");
+    assert_int_equal(composed.result, 0); // 39 octets
+    composed_release(&composed);
+    composed = compose(&bench, "To: a@x.example\n\n0123456789012345678901234\n");
+    fault_is(&composed, STATUS_REASON_MALFORMED, "limits.message_size");
+    composed_release(&composed);
+}
+
+static char *big(const char *head, const char *line, size_t lines, size_t *ret_length)
+{
+    size_t size = strlen(head) + strlen(line) * lines;
+    char *text = malloc(size + 1);
+    assert_non_null(text);
+    memcpy(text, head, strlen(head));
+    for (size_t i = 0; i < lines; i++)
+        memcpy(text + strlen(head) + i * strlen(line), line, strlen(line));
+    text[size] = '\0';
+    *ret_length = size;
+    return text;
+}
+
+static void test_header_limits(void **state)
+{
+    (void)state;
+    struct bench bench;
+    size_t length;
+    bench_init(&bench);
+    char *text = big("To: a@x.example\n", "X-Trace: a long way round by many hops\n", 10000, &length);
+    struct composed composed = compose_data(&bench, text, length);
+    fault_is(&composed, STATUS_REASON_MALFORMED, "limits.header_size");
+    composed_release(&composed);
+    bench.config.limits.header_size = 1 << 20;
+    composed = compose_data(&bench, text, length);
+    assert_int_equal(composed.result, 0);
+    assert_int_equal(count(composed.wire, "X-Trace: a long way round by many hops\r\n"), 10000);
+    composed_release(&composed);
+    free(text);
+    text = big("To: a@x.example\n", "X: y\n", 100000, &length); // 100k header lines
+    composed = compose_data(&bench, text, length);
+    assert_int_equal(composed.result, 0);
+    composed_release(&composed);
+    free(text);
+}
+
+static void test_large_messages_are_streamed(void **state)
+{
+    (void)state;
+    struct bench bench;
+    size_t length;
+    bench_init(&bench);
+    char *text = big(OWN "\n", ".a line of text\r", 60000, &length);
+    struct composed composed = compose_data(&bench, text, length);
+    assert_int_equal(composed.result, 0);
+    assert_int_equal(composed.outgoing->body.fd, composed.fd);
+    assert_int_equal(composed.outgoing->body.head_length, strlen(HEAD "\r\n"));
+    assert_int_equal(composed.length, strlen(HEAD "\r\n") + 60000 * strlen(".a line of text\r\n"));
+    assert_int_equal(count(composed.wire, "\r\n.a line of text"), 60000);
+    composed_release(&composed);
+    memset(text + length - 100, 0, 1);
+    composed = compose_data(&bench, text, length);
+    fault_is(&composed, STATUS_REASON_MALFORMED, "NUL");
+    composed_release(&composed);
+    free(text);
+    // The made Message-ID of a large file is one of its content too.
+    text = big("To: a@x.example\n\n", "line\n", 10000, &length);
+    composed = compose_data(&bench, text, length);
+    text[length - 2] = 'E';
+    struct composed other = compose_data(&bench, text, length);
+    assert_string_not_equal(composed.outgoing->message_id, other.outgoing->message_id);
+    composed_release(&composed);
+    composed_release(&other);
+    free(text);
+}
+
+static void test_around_the_inline_limit(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench);
+    for (size_t size = OUTGOING_INLINE_MAX - 2; size <= OUTGOING_INLINE_MAX + 2; size++) {
+        char *text = malloc(size);
+        assert_non_null(text);
+        memset(text, '\n', size);
+        memcpy(text, OWN, strlen(OWN));
+        struct composed composed = compose_data(&bench, text, size);
+        assert_int_equal(composed.result, 0);
+        assert_int_equal(composed.length, strlen(HEAD) + 2 * (size - strlen(OWN)));
+        assert_int_equal(composed.outgoing->body.fd == -1, size <= OUTGOING_INLINE_MAX);
+        composed_release(&composed);
+        free(text);
+    }
+}
+
+static void test_octets_above_127(void **state)
+{
+    (void)state;
+    struct composed composed = simple(OWN "\nGr\xfc\xdf\x65\n");
+    assert_true(composed.outgoing->eight_bit && composed.outgoing->body.has_8bit);
+    wire_has(&composed, "\r\n\r\nGr\xfc\xdf\x65\r\n");
+    composed_release(&composed);
+    composed = simple(OWN "Subject: Grüße\n\ntext\n");
+    assert_false(composed.outgoing->eight_bit || composed.outgoing->smtputf8);
+    wire_has(&composed, "Subject: =?utf-8?B?R3LDvMOfZQ==?=\r\n");
+    composed_release(&composed);
+    composed = simple("To: jürgen@x.example\n\ntext\n");
+    assert_true(composed.outgoing->eight_bit);
+    wire_has(&composed, "To: jürgen@x.example\r\n");
+    composed_release(&composed);
+}
+
+static void test_long_lines_pass_through(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench);
+    for (size_t n = 997; n < 3000000; n = n < 1000 ? n + 1 : n * 50) {
+        size_t length = strlen(OWN) + n + 2;
+        char *text = malloc(length);
+        assert_non_null(text);
+        memset(text, 'x', length);
+        memcpy(text, OWN "\n", strlen(OWN "\n"));
+        text[length - 1] = '\n';
+        struct composed composed = compose_data(&bench, text, length);
+        assert_int_equal(composed.result, 0);
+        assert_int_equal(composed.length, strlen(HEAD) + 2 + n + 2);
+        composed_release(&composed);
+        free(text);
+    }
+}
+
+// A file that is written while it is looked at is not composed: its submission is not finished.
+static void test_a_file_that_changed(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench);
+    static const size_t sizes[] = {100, 100000};
+    for (size_t i = 0; i < 2; i++)
+        for (int change = -1; change <= 1; change += 2) {
+            struct stat stat;
+            struct outgoing *outgoing = NULL;
+            struct outgoing_fault fault;
+            char *text = malloc(sizes[i]);
+            assert_non_null(text);
+            memset(text, 'x', sizes[i]);
+            memcpy(text, OWN "\n", strlen(OWN "\n"));
+            int fd = make_file(&bench, text, sizes[i], &stat);
+            stat.st_size += change;
+            assert_int_equal(
+                outgoing_compose(&bench.config, &bench.tenants[0], "x", fd, &stat, &outgoing, &fault),
+                -EAGAIN);
+            assert_null(outgoing);
+            close(fd);
+            free(text);
+        }
+}
+
+static void test_not_a_file(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct stat stat;
+    struct outgoing *outgoing = NULL;
+    struct outgoing_fault fault;
+    bench_init(&bench);
+    int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(fstat(fd, &stat), 0);
+    assert_int_equal(
+        outgoing_compose(&bench.config, &bench.tenants[0], "x", fd, &stat, &outgoing, &fault), -EBADMSG);
+    assert_int_equal(fault.reason, STATUS_REASON_MALFORMED);
+    close(fd);
+    // A sparse file of 1 TiB is refused by its size, unread.
+    stat.st_mode = S_IFREG | 0644;
+    stat.st_size = (off_t)1 << 40;
+    assert_int_equal(
+        outgoing_compose(&bench.config, &bench.tenants[0], "x", -1, &stat, &outgoing, &fault), -EBADMSG);
+}
+
+// Every prefix of a message with everything in it, and every octet of it replaced: never a crash, never two
+// Froms, never a bare CR or LF on the wire.
+static void holds(struct composed *composed)
+{
+    if (composed->result) {
+        assert_int_equal(composed->result, -EBADMSG);
+        assert_true(composed->fault.detail[0]);
+        return;
+    }
+    for (size_t i = 0; i < composed->length; i++) {
+        if (composed->wire[i] == '\n')
+            assert_true(i && composed->wire[i - 1] == '\r');
+        if (composed->wire[i] == '\r')
+            assert_true(composed->wire[i + 1] == '\n');
+        assert_true(composed->wire[i]);
+    }
+    char *end = strstr(composed->wire, "\r\n\r\n");
+    assert_non_null(end);
+    *end = '\0';
+    size_t n = !strncasecmp(composed->wire, "From:", 5);
+    for (const char *at = composed->wire; (at = strstr(at, "\r\n")); at += 2) {
+        n += !strncasecmp(at + 2, "From:", 5) || !strncasecmp(at + 2, "From :", 6);
+        assert_false(!strncasecmp(at + 2, "Bcc", 3) && strchr(" \t:", at[5]));
+    }
+    assert_int_equal(n, 1);
+}
+
+static void test_damaged_messages(void **state)
+{
+    (void)state;
+    static const char whole[] =
+        "X-Sender: <bob@x.example> RET=HDRS ENVID=1\r\nX-Receiver: <\xc3\xa4@b\xc3\xbc.example> NOTIFY=NEVER "
+        "ORCPT=rfc822;x\n"
+        "X-Outtray-Expires: +2h\nFrom: \"J\xc3\xb6rg \\\"x\\\"\" <j@x.example> (c(d)),\n e@x.example\nTo: G: "
+        "\"\xc3\xa4\" <a@b\xc3\xbc.example> (\xc3\xa4(\xc3\xb6));\n"
+        "Bcc: z@x.example\nSubject: \xc3\xa4 =?utf-8?q?x?= \xff\n\tb\nContent-Type: text/plain; "
+        "name=\"\xc3\xa4;\"; x=y\n\nbody\r.\n";
+    static const char octets[] = {
+        '\n', '\r', ' ', '"', '(', ')', '<', '>', ':', ';', ',', '\\', '\xff', 'x', '=', '?', '@', '['};
+    struct bench bench;
+    bench_init(&bench);
+    char text[sizeof whole];
+    for (size_t length = 1; length < sizeof whole; length++) {
+        struct composed composed = compose_data(&bench, whole, length);
+        holds(&composed);
+        composed_release(&composed);
+    }
+    for (size_t i = 0; i < sizeof whole - 1; i++)
+        for (size_t k = 0; k < sizeof octets; k++) {
+            memcpy(text, whole, sizeof text);
+            text[i] = octets[k];
+            struct composed composed = compose_data(&bench, text, sizeof whole - 1);
+            holds(&composed);
+            composed_release(&composed);
+        }
+}
+
+static void test_priority_is_seen_without_composing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool high;
+    } cases[] = {{"X-Outtray-Priority: high\nTo: a@x.example\n\n", true},
+        {"To: a\r\nx-outtray-priority:HIGH\r\n\r\n", true}, {"X-Outtray-Priority: highest\n\n", false},
+        {"X-Outtray-Priority: low\n\n", false}, {"To: a\n\nX-Outtray-Priority: high\n", false},
+        {"To: a\r\n\r\nX-Outtray-Priority: high\r\n", false}, {"X-Outtray-Priority:", false},
+        {"X-Outtray-Priority: high", false}, {"", false}};
+    char path[] = "/tmp/outtray-test-priority.XXXXXX";
+    assert_non_null(mkdtemp(path));
+    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int fd = openat(dir, "m", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        assert_int_equal(write(fd, cases[i].text, strlen(cases[i].text)), strlen(cases[i].text));
+        close(fd);
+        if (outgoing_peek_priority(dir, "m") != cases[i].high)
+            fail_msg("%s", cases[i].text);
+    }
+    assert_false(outgoing_peek_priority(dir, "missing"));
+    assert_int_equal(symlinkat("m", dir, "link"), 0);
+    assert_false(outgoing_peek_priority(dir, "link"));
+    assert_int_equal(mkfifoat(dir, "fifo", 0600), 0);
+    assert_false(outgoing_peek_priority(dir, "fifo")); // and does not wait for a writer
+    static const char *const names[] = {"m", "link", "fifo"};
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(unlinkat(dir, names[i], 0), 0);
+    close(dir);
+    rmdir(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_plain_message),
+        cmocka_unit_test(test_line_ends),
+        cmocka_unit_test(test_odd_header_blocks),
+        cmocka_unit_test(test_a_bare_cr_starts_no_field),
+        cmocka_unit_test(test_what_never_leaves_the_house),
+        cmocka_unit_test(test_what_is_missing_is_added),
+        cmocka_unit_test(test_message_id_of_the_message),
+        cmocka_unit_test(test_made_message_id_is_that_of_the_submission),
+        cmocka_unit_test(test_what_can_be_no_message),
+        cmocka_unit_test(test_header_limits),
+        cmocka_unit_test(test_large_messages_are_streamed),
+        cmocka_unit_test(test_around_the_inline_limit),
+        cmocka_unit_test(test_octets_above_127),
+        cmocka_unit_test(test_long_lines_pass_through),
+        cmocka_unit_test(test_a_file_that_changed),
+        cmocka_unit_test(test_not_a_file),
+        cmocka_unit_test(test_damaged_messages),
+        cmocka_unit_test(test_priority_is_seen_without_composing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
