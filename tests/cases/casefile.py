@@ -26,7 +26,7 @@ starts with a line `== NAME ARGUMENTS`; what follows, up to the next such line, 
 == status PATH            of PATH.status: a YAML mapping that must be part of it. Text may hold *; `attempts: 2` counts; `next_in: 60`
                           is the time from the last attempt to the next, in seconds, with a tolerance of 2.
 == log                    one line per expectation: `key=pattern …` must match a log line; `no key=pattern …` must match none;
-                          `2x key=pattern …` exactly two.
+                          `2x key=pattern …` exactly two; the key `any` stands for every key.
 == metrics                `SERIES VALUE` lines that STATE/metrics.prom must hold (labels in any order).
 == json                   YAML that must be part of STATE/status.json.
 """

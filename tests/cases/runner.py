@@ -8,7 +8,7 @@ clock +5m                 the agent's clocks go on by that much
 fill DIR N                N small messages, 0001 and so on, to rN@example.net
 put PATH                  moves a `later` message (or file) to its place
 mv A B | link A B | symlink TEXT PATH | touch PATH | rm PATH | mkdir PATH | mkfifo PATH | mksocket PATH | chmod MODE PATH |
-sparse PATH SIZE | append PATH TEXT | open PATH | close PATH      below the spool; a leading @ means below the scenario's directory
+sparse PATH SIZE | append PATH TEXT | open PATH, write PATH TEXT (flushed), close PATH      below the spool; a leading @ means below the scenario's directory
 server stop|start [2]     the port refuses connections, or answers again
 release                   replies held back by `pause` go on
 truncate PATH SIZE
@@ -42,7 +42,7 @@ import yaml
 from casefile import Case, Section, expression, glob, seconds, section_lines
 from checks import check_log_line, check_status, merge, part_of
 from checks import moment as parse_moment
-from smtpserver import Server
+from smtpserver import Server, unescape
 from support import logfmt
 from support.agent import binary, environment, sanitizer_report
 from support.clock import Clock
@@ -155,7 +155,7 @@ class Scenario:
             data = data.replace(b"\n", b"\r\n") if "crlf" in options else data
         moment = options.get("mtime", "-60")
         if moment[0] in "+-":
-            stamp = time.time() + self.clock.offset + seconds(moment)
+            stamp = time.time() + seconds(moment)  # files have the time of the kernel, whatever the agent is told
         else:
             stamp = parse_moment(moment)
         stamp = int(stamp) * 10**9 + 123456000
@@ -309,7 +309,10 @@ class Scenario:
             os.utime(self.path(rest[0]), (time.time() - 60,) * 2)
         elif word == "append":
             with open(self.path(rest[0]), "ab") as out:
-                out.write(self.fill(rest[1]).encode().decode("unicode_escape").encode("latin-1"))
+                out.write(unescape(rest[1]))
+        elif word == "write":
+            self.handles[rest[0]].write(unescape(rest[1]))
+            self.handles[rest[0]].flush()
         elif word == "truncate":
             os.truncate(self.path(rest[0]), int(rest[1]))
         elif word == "open":
@@ -356,7 +359,10 @@ class Scenario:
         raise ValueError(f"no condition is called {kind}")
 
     def matching(self, pairs):
-        return sum(all(key in line and glob(pattern, line[key]) for key, pattern in pairs) for line in self.log())
+        def fits(line, key, pattern):
+            values = line.values() if key == "any" else [line[key]] if key in line else []
+            return any(glob(pattern, value) for value in values)
+        return sum(all(fits(line, key, pattern) for key, pattern in pairs) for line in self.log())
 
     # Comparing
 
@@ -393,6 +399,7 @@ class Scenario:
             expected = [str(self.path(line).relative_to(self.spool)) for line in expected]
         if expected is not None and sorted(expected) != sorted(tree):
             problems.append(f"the spool holds {sorted(tree)}, expected {sorted(expected)}")
+        changed = any(s.startswith(("append", "truncate", "write")) for s in self.case.lines("steps") or [])
         places = {}
         for name in tree:
             path = self.spool / name
@@ -402,13 +409,13 @@ class Scenario:
             places[info.st_ino] = name
             if info.st_ino in self.messages:
                 first, data, stamp = self.messages[info.st_ino]
-                changed = any(s.startswith(("append", "truncate")) for s in self.case.lines("steps") or [])
                 if not changed and path.read_bytes() != data:
                     problems.append(f"{name}, once {first}, has other bytes")
                 if not changed and info.st_mtime_ns != stamp:
                     problems.append(f"{name}, once {first}, has another mtime")
             if name.endswith(".status") and name.split("/")[1] in ("deferred", "failed") and f"@{name}" not in self.given():
-                problems += [f"{name}: {p}" for p in check_status(path, self.touched)]
+                touched = self.touched | (set(self.messages) if changed else set())
+                problems += [f"{name}: {p}" for p in check_status(path, touched)]
         for section in self.case.all("status"):
             problems += self.compare_status(section)
         for section in self.case.all("json"):

@@ -92,7 +92,7 @@ class Connection:
             self.counts[event] = self.counts.get(event, 0) + 1
             self.happened.notify_all()
         self.server.count(event)
-        if self.reader._buffer and (event in LAST_OF_GROUP or (event in LOCKSTEP and "PIPELINING" not in self.server.ehlo)):
+        if self.reader._buffer and (event in LAST_OF_GROUP or (event in LOCKSTEP and "PIPELINING" not in map(str.upper, self.server.ehlo))):
             self.problems.append(f"more was sent before {event} was answered: {bytes(self.reader._buffer[:80])!r}")
         rule = next((r for r in self.server.rules if r.fits(self.number, event, line)), None)
         actions = ["default"]
@@ -105,8 +105,9 @@ class Connection:
                 if default is None:
                     continue
                 action = default
-            if action[:3].isdigit() and not code:
-                code = int(action[:3])
+            text = action.removeprefix("raw ")
+            if text[:3].isdigit() and not code:
+                code = int(text[:3])
             if action == "tls":
                 await self.handshake()
             elif action == "stop-reading":
@@ -221,7 +222,7 @@ class Connection:
 
     async def do_starttls(self, line):
         code = await self.event("STARTTLS", "220 2.0.0 go ahead" if self.server.tls == "starttls" else "502 5.5.1 no", line)
-        if code == 220:
+        if code == 220 and not self.secure:
             await self.handshake()
             await self.event("SECURE", None)
 
@@ -385,7 +386,7 @@ class Server:
 
     async def _listen(self):
         context = self.context() if self.tls == "implicit" else None
-        self.listener = await asyncio.start_server(self._serve, sock=self.socket, ssl=context, limit=1 << 20)
+        self.listener = await asyncio.start_server(self._serve, sock=self.socket, ssl=context, limit=2 << 20)
 
     def start(self):
         self.loop.set_exception_handler(lambda loop, context: None)
