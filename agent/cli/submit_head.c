@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 const char submit_no_memory[] = "out of memory";
+static const char control_problem[] = "it has a control character";
 
 void submit_envelope_release(struct submit_envelope *envelope)
 {
@@ -48,10 +49,19 @@ static const char *add_list(struct submit_envelope *envelope, const char *text, 
     return problem;
 }
 
+// In a header field a line end is a fold; in an argument it is an attempt at something.
+static bool has_control(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7F)
+            return true;
+    return false;
+}
+
 const char *submit_add_recipients(struct submit_envelope *envelope, const char *text)
 {
     size_t before = envelope->n_recipients;
-    const char *problem = add_list(envelope, text, strlen(text));
+    const char *problem = has_control(text) ? control_problem : add_list(envelope, text, strlen(text));
     return problem ? problem : envelope->n_recipients == before ? "it names nobody" : NULL;
 }
 
@@ -64,6 +74,8 @@ const char *submit_set_sender(struct submit_envelope *envelope, const char *text
         envelope->sender = strdup("");
         return envelope->sender ? NULL : submit_no_memory;
     }
+    if (has_control(text))
+        return control_problem;
     int r = mailbox_list_parse_local(text, strlen(text), envelope->config->domain, 1, &list, &problem);
     if (r)
         return r == -ENOMEM ? submit_no_memory : problem;
