@@ -5,6 +5,7 @@ import random
 import pytest
 import run
 import servers
+from fixtures import server  # noqa: F401
 from support import mail
 from support.wait import wait_until
 

@@ -3,6 +3,7 @@
 import pytest
 import run
 import servers
+from fixtures import server  # noqa: F401
 from support import mail
 
 SERVER = servers.NodeServer

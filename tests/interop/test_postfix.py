@@ -5,6 +5,7 @@ import re
 import pytest
 import run
 import servers
+from fixtures import server  # noqa: F401
 from support import mail
 from support.agent import wait_until
 

@@ -1,4 +1,7 @@
-"""Servers live as long as the tests of one file, which run in one process."""
+"""What the tests of this directory ask for. Not a conftest.py: the tests of one run share that module name.
+
+Servers live as long as the tests of one file, which run in one process.
+"""
 
 import pytest
 import servers
