@@ -1,7 +1,7 @@
 """npm's smtp-server: PIPELINING without CHUNKING, AUTH over STARTTLS and implicit TLS. It stores what it gets unchanged."""
 
 import pytest
-import run
+import interop_run as run
 import servers
 from fixtures import server  # noqa: F401
 from support import mail

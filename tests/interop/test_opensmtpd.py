@@ -3,7 +3,7 @@
 import random
 
 import pytest
-import run
+import interop_run as run
 import servers
 from fixtures import server  # noqa: F401
 from support import mail
