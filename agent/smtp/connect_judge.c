@@ -89,6 +89,15 @@ static void closing_challenge(struct smtp_closing *closing)
     to[made] = '\0';
 }
 
+static void closing_no_mechanism(struct connect *connect, struct smtp_closing *closing)
+{
+    closing->stage = SMTP_STAGE_AUTH;
+    closing_set(closing, SMTP_FAILURE_LOGIN,
+        connect->oauth
+            ? "the server does not offer AUTH XOAUTH2"
+            : "the server offers no AUTH that a password can be used with (PLAIN, LOGIN, CRAM-MD5)");
+}
+
 static void closing_login(struct connect *connect, struct smtp_closing *closing)
 {
     closing->stage = SMTP_STAGE_AUTH;
@@ -97,6 +106,8 @@ static void closing_login(struct connect *connect, struct smtp_closing *closing)
         closing_set(closing, SMTP_FAILURE_LOGIN, "the server did not accept the access token");
     } else if (connect->last.code >= 400) {
         closing_set(closing, SMTP_FAILURE_LOGIN, "the server refused the login");
+    } else if (connect->last.code / 100 == 2) { // the reply to EHLO: AUTH was not even tried
+        closing_no_mechanism(connect, closing);
     } else {
         closing_set(closing, SMTP_FAILURE_LOGIN, "the login did not come to an end");
     }
@@ -134,6 +145,8 @@ static void closing_of(struct connect *connect, CURLcode result, struct smtp_clo
     } else if (result == CURLE_WEIRD_SERVER_REPLY) {
         closing_set(closing, SMTP_FAILURE_PROTOCOL,
             *connect->error ? connect->error : "the server sent more than the reply that was due");
+    } else if (result == CURLE_RECV_ERROR && !connect->encrypted) { // libcurl shows a stale errno
+        closing_set(closing, SMTP_FAILURE_CONNECTION, "the server closed the connection");
     } else {
         closing_set(
             closing, SMTP_FAILURE_CONNECTION, *connect->error ? connect->error : curl_easy_strerror(result));
@@ -190,11 +203,7 @@ bool connect_finish(struct connect *connect, CURLcode result, struct smtp_closin
     }
     if (connect->login && !connect->logged_in) { // libcurl calls that a success
         closing_begin(connect, result, ret_closing);
-        ret_closing->stage = SMTP_STAGE_AUTH;
-        closing_set(ret_closing, SMTP_FAILURE_LOGIN,
-            connect->oauth
-                ? "the server does not offer AUTH XOAUTH2"
-                : "the server offers no AUTH that a password can be used with (PLAIN, LOGIN, CRAM-MD5)");
+        closing_no_mechanism(connect, ret_closing);
         return false;
     }
     return connect_quiet(connect, ret_closing);

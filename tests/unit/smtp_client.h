@@ -44,6 +44,7 @@ struct client {
     struct smtp_recipient recipients[8];
     unsigned given, done;
     bool opened;
+    atomic_bool *told; // the server waits for it
     FILE *out;
     char *events;
     size_t size;
@@ -60,6 +61,7 @@ static inline void client_ready(struct smtp_session *session, void *arg)
     if (!client->opened)
         fprintf(client->out, "open%s\n", *smtp_session_tls(session) ? " tls" : "");
     client->opened = true;
+    atomic_store(client->told, true);
     while (client->given < scenario->n_mails && smtp_session_room(session) > 0) {
         smtp_session_send(session, &client->mails[client->given++]);
         if (client->given == scenario->quit_after)
@@ -198,7 +200,7 @@ static inline char *play(const struct scenario *scenario, const char *events)
     account.limits.messages_per_connection = scenario->messages_per_connection;
     if (scenario->trust)
         account.tls.ca_file = ca_file;
-    struct client client = {.scenario = scenario};
+    struct client client = {.scenario = scenario, .told = &server->opened};
     client.out = open_memstream(&client.events, &client.size);
     client_mails(&client);
     client_run(&client, &account, loaded.config);

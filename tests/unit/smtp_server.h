@@ -10,6 +10,7 @@
 //     Q:         the client has sent nothing more so far
 //     T:         the server's side of a TLS handshake
 //     t:         the same, which must fail
+//     O:         waits until the client has seen the session open
 //     +: N       moves the test clock on by N seconds
 //     X:  R:     closes; closes with a reset
 //     E:  Z:     the client must close now; reads whatever comes until it does
@@ -27,6 +28,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +49,8 @@ struct server {
     size_t start, end;
     char *bodies;
     size_t bodies_length;
-    char fault[1024]; // "" where everything went as written
+    atomic_bool opened; // set by the client's side
+    char fault[1024];   // "" where everything went as written
 };
 
 // The control file of the clock (agent/base/clock.h) holds the seconds passed; it never goes back.
@@ -191,6 +194,13 @@ static inline void server_close(struct server *server, bool reset)
     server->fd = -1;
 }
 
+static inline bool server_wait_open(struct server *server)
+{
+    for (unsigned i = 0; i < SERVER_TIMEOUT_S * 1000 && !atomic_load(&server->opened); i++)
+        usleep(1000);
+    return atomic_load(&server->opened);
+}
+
 static inline bool server_step(struct server *server, char step, const char *text)
 {
     char got[4096];
@@ -217,6 +227,8 @@ static inline bool server_step(struct server *server, char step, const char *tex
         return server_handshake(server);
     case 't':
         return !server_handshake(server);
+    case 'O':
+        return server_wait_open(server);
     case '+':
         server_move_clock(strtod(text, NULL));
         return true;
