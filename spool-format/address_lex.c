@@ -60,7 +60,7 @@ const char *address_skip_comment(struct address_lex *lex, const char *p, const c
         } else if (*p == '(' && ++depth > ADDRESS_COMMENT_DEPTH_MAX) {
             return address_fail(lex, "it has comments nested too deep");
         } else if (*p == ')' && --depth == 0) {
-            if (p > start)
+            if (p > start && lex->comment.start == NULL)
                 lex->comment = (struct address_text){start, p};
             return p + 1;
         }

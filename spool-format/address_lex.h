@@ -14,8 +14,9 @@ struct address_text {
 };
 
 struct address_lex {
-    const char *problem;         // the first reason; constant text
-    struct address_text comment; // the latest comment that is not empty, without its parentheses
+    const char *problem; // the first reason; constant text
+    struct address_text
+        comment; // the first one since this was cleared that is not empty, inside its parentheses
 };
 
 // Notes the reason. Always NULL.

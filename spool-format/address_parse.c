@@ -37,6 +37,7 @@ static const char *read_local(struct parser *parser, const char *p, const char *
         p = address_skip_space(&parser->lex, p, end);
         if (p == NULL || p == end || *p == '@')
             return p;
+        parser->lex.comment = (struct address_text){0}; // a name is what stands behind the address
         if (*p == '.') {
             parts->local[parts->n_local++] = *p++;
             after_word = false;
@@ -75,6 +76,7 @@ static const char *read_domain(struct parser *parser, const char *p, const char 
         p = address_skip_space(&parser->lex, p, end);
         if (p == NULL || p == end)
             return p;
+        parser->lex.comment = (struct address_text){0};
         if (*p == '[' && parts->n_domain == 0) {
             const char *close = address_skip_literal(&parser->lex, p, end);
             for (; close != NULL && p < close; p++) {
@@ -225,8 +227,8 @@ static int read_angle(
     mailbox->address = read_address_alloc(parser, open + 1, close, true);
     if (mailbox->address == NULL)
         return -EBADMSG;
-    parser->lex.comment = (struct address_text){0};
     parser->p = address_skip_space(&parser->lex, close + 1, parser->end);
+    parser->lex.comment = (struct address_text){0}; // only where there are no brackets a comment is a name
     if (parser->p != NULL && parser->p < parser->end && *parser->p != ',' && *parser->p != ';')
         parser->p = address_fail(&parser->lex, "it has text behind an address");
     return parser->p == NULL ? -EBADMSG : 0;

@@ -115,33 +115,42 @@ static int scan_field(struct scan *scan, const char **position)
     return r < 0 ? r : 1;
 }
 
-// Skips an mbox "From " line at the start: 0, or -EAGAIN.
-static int skip_mbox_line(const struct scan *scan, const char **position)
+// Whether the line is one that mbox files have before a message: "From ", perhaps quoted as ">From ". "From :
+// a@b" is a field. 1, 0, or -EAGAIN.
+static int is_mbox_line(const struct scan *scan, const char *start)
 {
-    size_t length = (size_t)(scan->limit - scan->data), start = sizeof MBOX_START - 1;
-    if (memcmp(scan->data, MBOX_START, length < start ? length : start) != 0)
-        return 0;
-    struct line line;
-    if (length < start)
-        return scan->at_end ? 0 : -EAGAIN;
+    const size_t length = sizeof MBOX_START - 1;
     size_t name_length;
-    const char *value;
-    enum line_kind kind = classify(scan->data, scan->limit, &name_length, &value);
-    if (kind == LINE_FIELD)
-        return 0; // "From : a@b"
-    if (kind == LINE_UNDECIDED && !scan->at_end)
-        return -EAGAIN;
-    if (!find_line(scan->data, scan->limit, &line) && !scan->at_end)
-        return -EAGAIN;
-    *position = line.next;
-    return 0;
+    const char *p = start, *value;
+    while (p < scan->limit && *p == '>' && p - start < HEADER_NAME_MAX)
+        p++;
+    size_t left = (size_t)(scan->limit - p);
+    if (memcmp(p, MBOX_START, left < length ? left : length) != 0)
+        return 0;
+    if (left < length)
+        return scan->at_end ? 0 : -EAGAIN;
+    enum line_kind kind = classify(start, scan->limit, &name_length, &value);
+    return kind == LINE_UNDECIDED && !scan->at_end ? -EAGAIN : kind != LINE_FIELD;
+}
+
+// Skips such lines at the start: 0, or -EAGAIN.
+static int skip_mbox_lines(const struct scan *scan, const char **position)
+{
+    int r;
+    while ((r = is_mbox_line(scan, *position)) > 0) {
+        struct line line;
+        if (!find_line(*position, scan->limit, &line) && !scan->at_end)
+            return -EAGAIN;
+        *position = line.next;
+    }
+    return r;
 }
 
 // Finds all fields and the start of the body.
 static int scan_block(struct scan *scan, const char **ret_body, bool *ret_separator)
 {
     const char *position = scan->data;
-    int r = skip_mbox_line(scan, &position);
+    int r = skip_mbox_lines(scan, &position);
     if (r < 0)
         return r;
     do {

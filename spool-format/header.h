@@ -1,9 +1,9 @@
 // The header block of a message: read bounded from a file, split into fields, never changed.
 //
-// Accepts what producers really write: LF, CRLF or mixed line ends, an mbox "From " line first (skipped),
-// leading X-Sender and X-Receiver lines, "From :" with space before the colon, folded fields, no final line
-// end, and a block that ends without an empty line: the first line that is no field starts the body then,
-// also where that is a continuation line at the very start. RFC 5322 section 2.2 and 4.5.
+// Accepts what producers really write: LF, CRLF or mixed line ends, mbox "From " lines first (skipped, ">From
+// " too), leading X-Sender and X-Receiver lines, "From :" with space before the colon, folded fields, no
+// final line end, and a block that ends without an empty line: the first line that is no field starts the
+// body then, also where that is a continuation line at the very start. RFC 5322 section 2.2 and 4.5.
 //
 // Line ends: an LF with all CRs right before it is one line end (so CR CR LF, as text-mode copies make it, is
 // one), and a CR that no LF follows is one line end by itself. That is what the line will be on the wire,

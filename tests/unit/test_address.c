@@ -83,8 +83,9 @@ static void test_comments(void **state)
     (void)state;
     EXPECT({"a(x)@(y)b(z)", "z <a@b>"}, {"a@b (John Doe)", "John Doe <a@b>"},
         {"a@b (a (nested) \\) one)", "a (nested) ) one <a@b>"}, {"John (the) Doe <a@b>", "John Doe <a@b>"},
-        {"<a(x, y)@b> (text, more)", "text, more <a@b>"}, {"(c) a@b", "a@b"}, {"a@b ()", "a@b"},
-        {"a@b (open", NULL}, {"a@b (open ()", NULL}, {"a@b )", NULL}, {"x)y <a@b>", "x)y <a@b>"},
+        {"<a(x, y)@b> (text, more)", "a@b"}, {"a(x)@b", "a@b"}, {"a@b(x).c", "a@b.c"},
+        {"a@b () (x) (y)", "x <a@b>"}, {"(c) a@b", "a@b"}, {"a@b ()", "a@b"}, {"a@b (open", NULL},
+        {"a@b (open ()", NULL}, {"a@b )", NULL}, {"x)y <a@b>", "x)y <a@b>"},
         {"a@b (one), c@d", "one <a@b>|c@d"}, {"a@b (A\r\n B)", "A B <a@b>"});
 }
 

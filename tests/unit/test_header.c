@@ -156,7 +156,7 @@ static void test_body_only(void **state)
         bool separator;
     } cases[] = {{"", 0, false}, {"just text\n", 0, false}, {"\nA: 1\n", 1, true}, {"\r\nA: 1\n", 2, true},
         {"\r", 1, true}, {" continued\nA: 1\n\n", 0, false}, {"\tx: y\n", 0, false}, {":\n", 0, false},
-        {"x", 0, false}, {"From ", 5, false}};
+        {"x", 0, false}, {"From ", 5, false}, {">>>>>>>>", 0, false}, {">From", 0, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct header_block *block = parse(cases[i].text);
         assert_int_equal(block->n_fields, 0);
@@ -176,6 +176,10 @@ static void test_mbox_line(void **state)
     block = parse("A: 1\nFrom a@b Mon Nov 23 2026\n\nbody"); // only as the first line
     assert_int_equal(block->n_fields, 1);
     assert_false(block->has_separator);
+    header_block_free(block);
+    block = parse("From a@b 2026\n>From c@d 2026\n>>From e@f\nA: 1\n\n");
+    assert_int_equal(block->n_fields, 1);
+    has(block, 0, "A", "1");
     header_block_free(block);
     block = parse("From a@b\r\n folded\nA: 1\n\n"); // nothing to continue
     assert_int_equal(block->n_fields, 0);
@@ -388,7 +392,8 @@ static void test_hostile(void **state)
         {"A:\n", 300000, 10 << 20, -E2BIG}, {"\r", 10 << 20, MAX, -E2BIG}, {"A:\r", 3 << 20, MAX, -E2BIG},
         {"A\r", 3 << 20, MAX, 0}, {"x", 10 << 20, MAX, 0}, {" ", 10 << 20, MAX, 0},
         {"From ", 2 << 20, MAX, -E2BIG}, {"A:", 5 << 20, MAX, -E2BIG}, {"\n", 10 << 20, MAX, 0},
-        {"\xff", 10 << 20, MAX, 0}};
+        {"\xff", 10 << 20, MAX, 0}, {">", 10 << 20, MAX, 0}, {"From x\n", 1 << 20, MAX, -E2BIG},
+        {">From x\n", 1 << 20, 10 << 20, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t length;
         struct header_block *block = NULL;
