@@ -44,7 +44,7 @@ static json_t *json_words(const char *words)
 {
     char plain[ACCOUNT_REASON_MAX];
     size_t i = 0;
-    for (; words[i] && i < sizeof plain - 1; i++)
+    for (; i < sizeof plain - 1 && words[i]; i++)
         plain[i] = words[i] >= ' ' && words[i] <= '~' ? words[i] : '?';
     plain[i] = '\0';
     return json_string(plain);
@@ -260,13 +260,9 @@ static int accounts_read(int state_fd, char **ret_text, size_t *ret_length)
     return 0;
 }
 
-int account_load_all(int state_fd, struct account *const *accounts, size_t n, int64_t boot, int64_t wall)
+static int accounts_decode(
+    const char *text, size_t length, struct account *const *accounts, size_t n, int64_t boot, int64_t wall)
 {
-    __attribute__((cleanup(text_free))) char *text = NULL;
-    size_t length = 0;
-    int error = accounts_read(state_fd, &text, &length);
-    if (error)
-        return error == -ENOENT ? 0 : error;
     __attribute__((cleanup(json_drop))) json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
     json_t *members = json_object_get(root, "accounts");
     if (json_integer_value(json_object_get(root, "version")) != ACCOUNTS_VERSION || !json_is_object(members))
@@ -278,7 +274,7 @@ int account_load_all(int state_fd, struct account *const *accounts, size_t n, in
             json_t *member = json_object_get(members, accounts[i]->name);
             if (!member)
                 continue;
-            error = stored_read(member, &stored);
+            int error = stored_read(member, &stored);
             if (error)
                 return error;
             if (apply)
@@ -286,4 +282,15 @@ int account_load_all(int state_fd, struct account *const *accounts, size_t n, in
         }
     }
     return 0;
+}
+
+int account_load_all(int state_fd, struct account *const *accounts, size_t n, int64_t boot, int64_t wall)
+{
+    char *text = NULL;
+    size_t length = 0;
+    int error = accounts_read(state_fd, &text, &length);
+    if (!error)
+        error = accounts_decode(text, length, accounts, n, boot, wall);
+    free(text);
+    return error == -ENOENT ? 0 : error;
 }
