@@ -20,7 +20,8 @@ starts with a line `== NAME ARGUMENTS`; what follows, up to the next such line, 
 == received N             of the N-th accepted message (or: the one for ADDRESS): `has FIELD: TEXT` (a field, unfolded; * is any
                           text), `no FIELD`, `one FIELD` (exactly one), `body EXPR`, `all EXPR` (Python bytes), `ends EXPR`,
                           `lacks TEXT`, `ascii` (no octet above 127 in the header), `decoded FIELD: TEXT` (after RFC 2047),
-                          `same FIELD N` (as in the N-th body the server ever read), `date-of PATH` (Date is that message's submission time), `order A B` (field A before B).
+                          `same FIELD N` (as in the N-th body the server ever read), `date-of PATH` (Date is that message's submission time), `order A B` (field A before B), `within N` (it was among the first N
+                          that were accepted).
 == spool                  every file of the spool at the end, and nothing else (.agents and empty directories aside). The
                           runner checks by itself that each message kept its bytes and its mtime.
 == status PATH            of PATH.status: a YAML mapping that must be part of it. Text may hold *; `attempts: 2` counts; `next_in: 60`

@@ -62,7 +62,8 @@ def check_status(path, touched):
         if document.get(key) != value:
             problems.append(f"{key}: {document.get(key)}, not {value}")
     for key in ("submitted", "message_id", "recipients", "attempts"):
-        if key not in document and not (document.get("reason") == "malformed" and key in ("message_id", "recipients", "attempts")):
+        # A message that failed before anybody was called may lack what was never found out.
+        if key not in document and (key == "submitted" or state == "deferred" or document.get("attempts")):
             problems.append(f"no {key}")
     if "submitted" in document:
         if not re.fullmatch(TIME.pattern.replace(r"(\.\d+)?", r"\.\d{6}"), document["submitted"]):

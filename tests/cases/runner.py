@@ -490,8 +490,12 @@ class Scenario:
             if not found:
                 problems.append(f"no message {which} was accepted")
             else:
-                problems += [f"received {which}: {p}" for line in section_lines(section)
-                             for p in self.compare_received(line, found[0].data)]
+                place = accepted.index(found[0]) + 1
+                for line in section_lines(section):
+                    if not line.startswith("within "):
+                        problems += [f"received {which}: {p}" for p in self.compare_received(line, found[0].data)]
+                    elif place > int(line[7:]):
+                        problems.append(f"received {which}: it was the {place}th")
         for section in self.case.all("dialogue"):
             server = self.servers[int(section.args[0]) if section.args else 1]
             problems += compare_dialogue(section, server)
