@@ -16,10 +16,33 @@ void buffer_init(struct buffer *buffer, size_t max)
     *buffer = (struct buffer){.max = max};
 }
 
+void buffer_make_secret(struct buffer *buffer)
+{
+    buffer->secret = true;
+}
+
 void buffer_release(struct buffer *buffer)
 {
+    bool secret = buffer->secret;
+    if (secret && buffer->data)
+        explicit_bzero(buffer->data, buffer->capacity);
     free(buffer->data);
     buffer_init(buffer, buffer->max);
+    buffer->secret = secret;
+}
+
+// realloc(3), which leaves nothing behind where the octets are secret.
+static char *buffer_move(const struct buffer *buffer, size_t size)
+{
+    if (!buffer->secret)
+        return realloc(buffer->data, size);
+    char *data = malloc(size);
+    if (!data || !buffer->data)
+        return data;
+    memcpy(data, buffer->data, buffer->length);
+    explicit_bzero(buffer->data, buffer->capacity);
+    free(buffer->data);
+    return data;
 }
 
 void buffer_truncate(struct buffer *buffer, size_t length)
@@ -56,7 +79,7 @@ char *buffer_reserve(struct buffer *buffer, size_t length)
             capacity *= 2;
         if (capacity < need || capacity > buffer->max)
             capacity = buffer->max;
-        char *data = realloc(buffer->data, capacity + 1);
+        char *data = buffer_move(buffer, capacity + 1);
         if (!data) {
             buffer_fail(buffer, -ENOMEM);
             return NULL;

@@ -17,9 +17,13 @@ struct buffer {
     size_t capacity; // octets allocated, less one for the NUL
     size_t max;      // length never exceeds this
     int error;       // 0, -E2BIG or -ENOMEM
+    bool secret;     // wiped when it is released or moved
 };
 
 void buffer_init(struct buffer *buffer, size_t max);
+// From now on no octet of it stays behind in memory: it is wiped when the buffer is released, or moved
+// because it grows.
+void buffer_make_secret(struct buffer *buffer);
 void buffer_release(struct buffer *buffer); // the buffer may be used again afterwards
 void buffer_clear(struct buffer *buffer);
 

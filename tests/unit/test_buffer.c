@@ -137,6 +137,25 @@ static void what_is_detached_belongs_to_the_caller(void **state)
     buffer_release(&buffer);
 }
 
+static void a_secret_buffer_keeps_what_it_holds_while_it_grows(void **state)
+{
+    (void)state;
+    struct buffer buffer;
+    buffer_init(&buffer, 4096);
+    assert_int_equal(buffer_text(&buffer, "before;"), 0);
+    buffer_make_secret(&buffer);
+    for (size_t n = 0; n < 4096 - 7; n++)
+        assert_int_equal(buffer_append(&buffer, &(char){(char)('a' + n % 26)}, 1), 0);
+    assert_int_equal(buffer_append(&buffer, "x", 1), -E2BIG);
+    assert_memory_equal(buffer.data, "before;abc", 10);
+    assert_int_equal(buffer.data[4095], 'a' + (4096 - 8) % 26);
+    buffer_release(&buffer);
+    assert_null(buffer.data);
+    assert_true(buffer.secret);
+    assert_int_equal(buffer_text(&buffer, "again"), 0);
+    buffer_release(&buffer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +166,7 @@ int main(void)
         cmocka_unit_test(room_is_reserved_then_used),
         cmocka_unit_test(truncating_drops_the_end_and_its_failure),
         cmocka_unit_test(what_is_detached_belongs_to_the_caller),
+        cmocka_unit_test(a_secret_buffer_keeps_what_it_holds_while_it_grows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
