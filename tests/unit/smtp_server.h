@@ -48,7 +48,7 @@ struct server {
     char input[65536];
     size_t start, end;
     char *bodies;
-    size_t bodies_length;
+    size_t bodies_length, bodies_size;
     atomic_bool opened; // set by the client's side
     char fault[1024];   // "" where everything went as written
 };
@@ -139,13 +139,17 @@ static inline char *server_line(struct server *server, char *line, size_t size)
 
 static inline bool server_keep(struct server *server, const char *data, size_t length)
 {
-    char *bodies = realloc(server->bodies, server->bodies_length + length + 1);
-    if (!bodies)
-        return false;
-    memcpy(bodies + server->bodies_length, data, length);
-    server->bodies = bodies;
+    size_t need = server->bodies_length + length + 1;
+    if (need > server->bodies_size) {
+        char *bodies = realloc(server->bodies, 2 * need);
+        if (!bodies)
+            return false;
+        server->bodies = bodies;
+        server->bodies_size = 2 * need;
+    }
+    memcpy(server->bodies + server->bodies_length, data, length);
     server->bodies_length += length;
-    bodies[server->bodies_length] = '\0';
+    server->bodies[server->bodies_length] = '\0';
     return true;
 }
 

@@ -207,11 +207,11 @@ static void test_out_of_step(void **state)
 {
     (void)state;
     // 503 although the recipients were accepted, in a window: try again, one at a time.
-    expect_events(
-        &(struct scenario){.script = STREAMED BDAT BDAT ACCEPTED "S: 250 ok\nS: 250 ok\nS: 503 what\n"
-                                                                 "C: RSET\n" BDAT "S: 250 ok\n" ACCEPTED QUIT,
-            .n_mails = 3,
-            .window = 2},
+    expect_events(&(struct scenario){.script = STREAMED BDAT BDAT
+                                     "s: 250 ok\\r\\n250 ok\\r\\n250 queued\\r\\n250 ok\\r\\n"
+                                     "250 ok\\r\\n503 what\\r\\n\nC: RSET\n" BDAT "S: 250 ok\n" ACCEPTED QUIT,
+                      .n_mails = 3,
+                      .window = 2},
         "open\n0 final: 250 queued [250]\n"
         "1 final protocol: 503 what [250] begun (the server answered out of step (503 to a command in its "
         "right "
