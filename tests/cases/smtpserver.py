@@ -24,12 +24,14 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import logging
 import re
 import socket
 import ssl
 import struct
 import threading
 
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it remarks on connections that end the way a script wants
 DEFAULT_EHLO = ["PIPELINING", "CHUNKING", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "SIZE=52428800"]
 USER, PASSWORD = "user", "secret"
 FLOOD = b"x" * 65536
