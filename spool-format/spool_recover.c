@@ -181,7 +181,7 @@ static int compare_base(const void *a, const void *b)
 // Compares one entry of a higher state with every claimed message of its base name.
 static void match(struct recovery *recovery, enum spool_state state, const char *name)
 {
-    struct claimed key;
+    struct claimed key = {0};
     struct stat st;
     spool_name_copy(key.name, name);
     struct claimed *end = recovery->claimed + recovery->n;
@@ -274,6 +274,7 @@ int spool_recover(const struct spool_tenant *tenant, unsigned *ret_returned)
         if (r == 0)
             r = find_duplicates(&recovery);
         for (size_t i = 0; i < recovery.n && r == 0; i++)
+            // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it is freed below, whatever this returns
             r = put_back(&recovery, &recovery.claimed[i]);
     } while (r == 0 && recovery.n == RECOVER_BATCH);
     free(recovery.claimed);

@@ -183,7 +183,7 @@ int status_file_identity(int dir, const char *name, struct status_identity *ret_
 
 int status_identify(struct status *status, int fd)
 {
-    struct status_identity identity;
+    struct status_identity identity = {0};
     struct stat st;
     int r = status_file_identity(fd, "", &identity);
     if (r < 0)

@@ -80,7 +80,7 @@ int status_peek_identity(int dir, const char *name, struct status_identity *ret_
 
 int status_peek(int dir, const char *name, uint64_t *ret_inode, uint64_t *ret_size)
 {
-    struct status_identity identity;
+    struct status_identity identity = {0};
     int r = status_peek_identity(dir, name, &identity);
     if (r < 0)
         return r;

@@ -51,7 +51,8 @@ static void print_block(const char *data, size_t length)
 {
     GMimeStream *stream = g_mime_stream_mem_new_with_buffer(data, length);
     GMimeParser *parser = g_mime_parser_new_with_stream(stream);
-    g_mime_parser_set_format(parser, strncmp(data, "From ", 5) == 0 ? GMIME_FORMAT_MBOX : GMIME_FORMAT_MESSAGE);
+    g_mime_parser_set_format(
+        parser, strncmp(data, "From ", 5) == 0 ? GMIME_FORMAT_MBOX : GMIME_FORMAT_MESSAGE);
     GMimeMessage *message = g_mime_parser_construct_message(parser, NULL);
     if (message == NULL) {
         printf("{\"problem\": \"no message\"}\n");

@@ -1,5 +1,5 @@
-// Prints how outtray parses address lists and header blocks, as JSON lines. Input lines: "L HEX" (the value of an address
-// header) or "B HEX" (a message). Octets above 127 come out as \u0080 to \u00ff.
+// Prints how outtray parses address lists and header blocks, as JSON lines. Input lines: "L HEX" (the value
+// of an address header) or "B HEX" (a message). Octets above 127 come out as \u0080 to \u00ff.
 #include "spool-format/address.h"
 #include "spool-format/header.h"
 #include <stdint.h>

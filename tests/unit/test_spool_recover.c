@@ -221,8 +221,8 @@ static void test_competition(void **state)
 static int note(const char *agent, void *arg)
 {
     char *names = arg;
-    strncat(names, agent, 200 - strlen(names) - 1);
-    strncat(names, " ", 200 - strlen(names) - 1);
+    size_t length = strlen(names);
+    snprintf(names + length, 200 - length, "%s ", agent);
     return strcmp(agent, "stop") == 0 ? 77 : 0;
 }
 
