@@ -39,7 +39,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--messages", type=int, default=20000)
     parser.add_argument("--size", type=int, default=4096, help="octets of a message (default: 4096)")
-    parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--connections", type=int, default=16, help="sessions, of both programs (default: 16)")
     parser.add_argument("--window", type=int, default=8, help="messages in flight on a connection (default: 8)")
     parser.add_argument("--tenants", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=1, help="repeat and print each (default: 1)")
