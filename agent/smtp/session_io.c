@@ -83,8 +83,8 @@ static void session_eof(struct smtp_session *session, CURLcode code)
 }
 
 // Everything there is to read. TLS keeps octets that epoll does not know of, so it is read until CURLE_AGAIN;
-// without TLS a short receive was the last.
-static void session_read(struct smtp_session *session)
+// without TLS a short receive was the last. broken: how a write failed before, else CURLE_OK.
+static void session_read(struct smtp_session *session, CURLcode broken)
 {
     char data[SESSION_READ_SIZE];
     bool tls = *session->connect.tls;
@@ -94,7 +94,7 @@ static void session_read(struct smtp_session *session)
         if (code == CURLE_AGAIN)
             break;
         if (code != CURLE_OK || n == 0) {
-            session_eof(session, code);
+            session_eof(session, broken ? broken : code);
             return;
         }
         session_quickack(session);
@@ -107,7 +107,7 @@ static void session_read(struct smtp_session *session)
 
 static void session_broken_write(struct smtp_session *session, CURLcode code)
 {
-    session_read(session); // the server may have said why before it closed
+    session_read(session, code); // the server may have said why before it closed
     if (session->state != SESSION_CLOSED)
         session_fail(session, SMTP_FAILURE_CONNECTION, code, "the connection was lost");
 }
@@ -220,7 +220,7 @@ static void session_on_watch(struct loop_watch *watch, uint32_t events)
     struct smtp_session *session = watch->arg;
     session_enter(session);
     if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
-        session_read(session);
+        session_read(session, CURLE_OK);
     if (session->state != SESSION_CLOSED)
         session_offer(session);
     if (session->state != SESSION_CLOSED)
