@@ -477,8 +477,10 @@ class Scenario:
         problems = []
         accepted = [a for s in self.servers.values() for a in s.accepted]
         once = [a.rcpts[0] for a in accepted if re.match(r"r\d+@example.net$", a.rcpts[0])]
-        if len(once) != len(set(once)):
-            problems.append("a message of `fill` was accepted twice")
+        # What was in flight when time jumped or the agent was killed may be repeated: at most one window.
+        jumps = any(line.startswith(("clock", "kill")) for line in self.case.lines("steps") or [])
+        if len(once) - len(set(once)) > (8 if jumps else 0):
+            problems.append(f"{len(once) - len(set(once))} messages of `fill` were accepted twice")
         expected = self.case.lines("accepted")
         if expected is not None:
             got = sorted(",".join(a.rcpts) for a in accepted)
