@@ -4,7 +4,8 @@
 // gives none), route addresses (the route is dropped), domain literals, encoded words (kept as they are) and
 // UTF-8 (RFC 6532). It is lenient where mail in the wild is (missing display quotes, stray commas, ';'
 // between addresses, a group without its ';') but never guesses an address: text that gives none is an error
-// of the whole list.
+// of the whole list. What stands before '<' is only a name; a comment behind an address without brackets is
+// its name ("root@localhost (Cron Daemon)"). How it compares with other parsers: tests/differential.
 #ifndef OUTTRAY_SPOOL_FORMAT_ADDRESS_H
 #define OUTTRAY_SPOOL_FORMAT_ADDRESS_H
 
