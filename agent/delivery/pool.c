@@ -93,6 +93,7 @@ void pool_ready(struct pool *pool, struct message *message, bool in_front)
     tenant->active = true;
     tenant->credit = tenant->settings ? tenant->settings->weight : 1;
     tenant->next_active = NULL;
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): where one is active, there is a last one
     *(pool->active ? &pool->active_end->next_active : &pool->active) = tenant;
     pool->active_end = tenant;
 }
@@ -113,6 +114,7 @@ static struct message *pool_next(struct pool *pool)
     if (!empty) {
         tenant->active = true;
         tenant->credit = tenant->settings ? tenant->settings->weight : 1;
+        // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): where one is active, there is a last one
         *(pool->active ? &pool->active_end->next_active : &pool->active) = tenant;
         pool->active_end = tenant;
     }

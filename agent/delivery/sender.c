@@ -3,6 +3,7 @@
 
 #include "encoded_word.h"
 #include "idn.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,7 @@ static int decide(const struct config_tenant *tenant, const struct fields *field
     const struct mailbox *configured, struct sender *sender)
 {
     const struct mailbox *own = sender->authors.n ? &sender->authors.items[0] : NULL;
+    assert(own || sender->authors.n == 0);
     const char *display = has_text(configured->display) ? configured->display : own ? own->display : NULL;
     sender->other_address =
         sender->authors.n != 1 || fields->count[FIELD_FROM] != 1 ||
@@ -159,6 +161,7 @@ static int decide(const struct config_tenant *tenant, const struct fields *field
         if (r)
             return r;
     }
+    assert(own || !sender->kept);
     struct buffer value;
     buffer_init(&value, SENDER_VALUE_MAX);
     append_mailbox(&value, FROM_COLUMN, display, sender->kept ? own->address : sender->address);
