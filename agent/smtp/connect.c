@@ -63,6 +63,15 @@ static size_t connect_header(char *line, size_t size, size_t n, void *arg)
     return length;
 }
 
+// Called when the TCP connection is up and the handshake begins.
+static CURLcode connect_handshake(CURL *easy, void *context, void *arg)
+{
+    (void)easy, (void)context;
+    struct connect *connect = arg;
+    connect->handshake = true;
+    return CURLE_OK;
+}
+
 // smtp://HOST:PORT/EHLONAME, put together by libcurl so that nothing in it can be taken for another part.
 static int connect_url(const struct smtp_session_params *params, char **ret_url)
 {
@@ -156,6 +165,8 @@ static CURLcode connect_set(
     SET(CURLOPT_ERRORBUFFER, connect->error);
     SET(CURLOPT_HEADERFUNCTION, connect_header);
     SET(CURLOPT_HEADERDATA, connect);
+    SET(CURLOPT_SSL_CTX_FUNCTION, connect_handshake);
+    SET(CURLOPT_SSL_CTX_DATA, connect);
 #if LIBCURL_VERSION_NUM >= 0x075700
     SET(CURLOPT_QUICK_EXIT, 1L); // never wait for a resolver thread
 #endif
@@ -174,7 +185,7 @@ int connect_open(struct connect *connect, const struct smtp_session_params *para
     connect->encrypted = params->account->encryption == CONFIG_ENCRYPTION_TLS;
     connect->login = params->username != NULL;
     connect->oauth = params->oauth;
-    connect->logged_in = false;
+    connect->logged_in = connect->handshake = false;
     connect->ehlo_lines = 0;
     connect->octets = 0;
     connect->problem = NULL;

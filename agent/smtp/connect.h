@@ -31,6 +31,7 @@ struct connect {
     enum connect_phase phase;
     bool starttls, login, oauth; // what was asked for
     bool encrypted;              // TLS is up, or the STARTTLS reply was 220
+    bool handshake;              // TLS was begun
     bool logged_in;
     unsigned ehlo_lines;
     uint64_t octets; // of all reply lines

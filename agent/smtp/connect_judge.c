@@ -36,18 +36,18 @@ static bool is_tls(CURLcode code)
 
 static enum smtp_stage connect_stage(struct connect *connect)
 {
-    curl_off_t tcp_us = 0, tls_us = 0;
-    curl_easy_getinfo(connect->easy, CURLINFO_CONNECT_TIME_T, &tcp_us);
+    curl_off_t tls_us = 0;
     curl_easy_getinfo(connect->easy, CURLINFO_APPCONNECT_TIME_T, &tls_us);
+    // From the TCP connection on, or from the 220 for STARTTLS.
+    bool in_handshake = tls_us == 0 && (connect->handshake || (connect->starttls && connect->encrypted));
     switch (connect->phase) {
     case CONNECT_GREETING:
-        return tcp_us > 0 && connect->encrypted && tls_us == 0 ? SMTP_STAGE_TLS : SMTP_STAGE_CONNECT;
+        return in_handshake ? SMTP_STAGE_TLS : SMTP_STAGE_CONNECT;
     case CONNECT_STARTTLS:
         return SMTP_STAGE_TLS;
     case CONNECT_EHLO:
     case CONNECT_HELO:
-        // Between 220 and the second EHLO there is the handshake.
-        return connect->starttls && connect->encrypted && tls_us == 0 ? SMTP_STAGE_TLS : SMTP_STAGE_EHLO;
+        return in_handshake ? SMTP_STAGE_TLS : SMTP_STAGE_EHLO;
     case CONNECT_AUTH:
         return SMTP_STAGE_AUTH;
     case CONNECT_READY:

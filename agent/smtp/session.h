@@ -70,7 +70,8 @@ enum smtp_failure { // why there is no final reply
     SMTP_FAILURE_TLS,
     SMTP_FAILURE_PROTOCOL, // the server does not speak SMTP as it must
     SMTP_FAILURE_LOGIN,    // AUTH refused, or no mechanism in common
-    SMTP_FAILURE_FILE,     // the message file changed or could not be read: this message's fault
+    SMTP_FAILURE_FILE,     // the message file changed while it was sent: this message's fault
+    SMTP_FAILURE_DISK,     // the message file could not be read: our disk's
     SMTP_FAILURE_REQUIRED, // a needed extension is missing (8BITMIME, SMTPUTF8, SIZE too small): found before
                            // MAIL
     SMTP_FAILURE_CANCELLED, // we closed the session before this mail was begun or finished

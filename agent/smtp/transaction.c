@@ -301,7 +301,10 @@ void transaction_drop(
         return;
     }
     result->stage = transaction_stage(t, output);
-    result->failure = t->file_failed ? SMTP_FAILURE_FILE : result->begun ? failure : SMTP_FAILURE_CANCELLED;
+    result->failure = t->file_changed   ? SMTP_FAILURE_FILE
+                      : t->file_failed ? SMTP_FAILURE_DISK
+                      : result->begun  ? failure
+                                       : SMTP_FAILURE_CANCELLED;
     result->may_be_accepted = result->begun && !t->file_failed && (t->claimed || transaction_sent(t, output));
     result->problem = t->file_failed && result->problem ? result->problem : problem;
     t->finished = true;

@@ -61,6 +61,7 @@ struct transaction {
     bool answered_early;          // BDAT was refused before its last octet: the rest is owed
     bool claimed;                 // 250 came before the last octet
     bool file_failed;             // the body could not be read to its end
+    bool file_changed;            // … because the file is not what it was when it was measured
     bool out_of_step;             // a reply contradicts the ones before
     bool finished;                // result is complete
     bool rset_after;              // the server may still have the transaction open

@@ -182,6 +182,7 @@ static int write_body(struct transaction *t, struct output *output, enum progres
         smtp_body_read(&t->mail->body, &t->cursor, !t->bdat, output_tail(output), output_room(output));
     if (n < 0) {
         t->file_failed = true;
+        t->file_changed = n == -ENODATA || n == -EFBIG;
         t->result.problem = n == -ENODATA ? "the message file became shorter while it was sent"
                             : n == -EFBIG ? "the message file became longer while it was sent"
                                           : "the message file could not be read";

@@ -11,7 +11,9 @@
 //     T:         the server's side of a TLS handshake
 //     t:         the same, which must fail
 //     O:         waits until the client has seen the session open
+//     d: N       waits until the client has seen N mails done
 //     +: N       moves the test clock on by N seconds
+//     P: N       the same again and again, until the client has seen the session closed
 //     X:  R:     closes; closes with a reset
 //     E:  Z:     the client must close now; reads whatever comes until it does
 //
@@ -49,8 +51,9 @@ struct server {
     size_t start, end;
     char *bodies;
     size_t bodies_length, bodies_size;
-    atomic_bool opened; // set by the client's side
-    char fault[1024];   // "" where everything went as written
+    atomic_bool opened, closed; // set by the client's side, as this is
+    atomic_uint done;
+    char fault[1024]; // "" where everything went as written
 };
 
 // The control file of the clock (agent/base/clock.h) holds the seconds passed; it never goes back.
@@ -205,6 +208,22 @@ static inline bool server_wait_open(struct server *server)
     return atomic_load(&server->opened);
 }
 
+static inline bool server_wait_done(struct server *server, unsigned n)
+{
+    for (unsigned i = 0; i < SERVER_TIMEOUT_S * 1000 && atomic_load(&server->done) < n; i++)
+        usleep(1000);
+    return atomic_load(&server->done) >= n;
+}
+
+static inline bool server_pass_time(struct server *server, double seconds)
+{
+    for (unsigned i = 0; i < SERVER_TIMEOUT_S * 100 && !atomic_load(&server->closed); i++) {
+        server_move_clock(seconds);
+        usleep(10000);
+    }
+    return atomic_load(&server->closed);
+}
+
 static inline bool server_step(struct server *server, char step, const char *text)
 {
     char got[4096];
@@ -233,9 +252,13 @@ static inline bool server_step(struct server *server, char step, const char *tex
         return !server_handshake(server);
     case 'O':
         return server_wait_open(server);
+    case 'd':
+        return server_wait_done(server, (unsigned)strtoul(text, NULL, 10));
     case '+':
         server_move_clock(strtod(text, NULL));
         return true;
+    case 'P':
+        return server_pass_time(server, strtod(text, NULL));
     case 'X':
     case 'R':
         server_close(server, step == 'R');
