@@ -26,7 +26,7 @@ def test_servers_own_limit_per_session(agent, server):
     messages = [mail.make(rng, 100000 + serial, run.SENDERS[0], 1000) for serial in range(250)]
     run.configure(agent.config, server.endpoints(), connections=1)
     before = server.count()
-    run.deliver(agent, messages, 120)
+    run.deliver(agent, messages, 45)
     run.check_spool(agent, messages)
     wanted = before + sum(len(message.recipients) for message in messages)
     wait_until(lambda: server.count() == wanted, 30, lambda: f"{wanted} deliveries, {server.count()} so far")
