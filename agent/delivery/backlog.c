@@ -214,7 +214,7 @@ struct backlog_entry *backlog_add_new(struct backlog *backlog, const char *name,
 }
 
 struct backlog_entry *backlog_add_deferred(
-    struct backlog *backlog, const char *name, int64_t due, int64_t now)
+    struct backlog *backlog, const char *name, int64_t recorded, int64_t due, int64_t now)
 {
     struct backlog_entry *entry = backlog_find(backlog, name, SPOOL_DEFERRED);
     if (entry && entry->state == BACKLOG_BUSY)
@@ -228,6 +228,9 @@ struct backlog_entry *backlog_add_deferred(
         }
         entry->sure = true;
     }
+    if (entry->state == BACKLOG_LATER && entry->recorded == recorded && entry->due < due)
+        due = entry->due;
+    entry->recorded = recorded;
     if (entry->state == BACKLOG_WAITING && due <= now)
         return entry;
     backlog_unlink(backlog, entry);

@@ -32,6 +32,7 @@ struct backlog_entry {
     bool high;             // X-Outtray-Priority: high
     unsigned char settles; // how often it was put off because it may still be written to
     int64_t size, mtime;   // as last seen where it was put off; -1: not seen
+    int64_t recorded;      // DEFERRED: the due time as it stands in the directory, wall clock
     char name[];
 };
 
@@ -58,10 +59,12 @@ void backlog_release(struct backlog *backlog);
 // Adds a name of new/. NULL where there is no room or no memory (more_new is set). A known name is returned
 // as it is, but becomes sure (and waiting) where the caller is.
 struct backlog_entry *backlog_add_new(struct backlog *backlog, const char *name, bool sure, bool high);
-// Adds or moves a name of deferred/ to its due time; at or before now it is waiting. NULL where there is no
+// Adds or moves a name of deferred/ to its due time; at or before now it is waiting. recorded is the time
+// that stands in the directory (wall clock): while that stays the same, an entry only ever moves nearer, so
+// that a deadline far in the future, of which `due` is the clamped form, does come. NULL where there is no
 // room.
 struct backlog_entry *backlog_add_deferred(
-    struct backlog *backlog, const char *name, int64_t due, int64_t now);
+    struct backlog *backlog, const char *name, int64_t recorded, int64_t due, int64_t now);
 
 // Puts a busy entry off until due (its file may still be written to).
 void backlog_put_off(struct backlog *backlog, struct backlog_entry *entry, int64_t due);

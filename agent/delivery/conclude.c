@@ -228,7 +228,8 @@ int conclude_result(struct message *message, const struct smtp_result *result,
 {
     struct tally tally = {0};
     *ret_conclusion = (struct conclusion){.next = CONCLUDE_BACK};
-    if (!result->begun && result->failure != SMTP_FAILURE_REQUIRED && result->failure != SMTP_FAILURE_FILE)
+    if (!result->begun && result->failure != SMTP_FAILURE_REQUIRED && result->failure != SMTP_FAILURE_FILE &&
+        result->failure != SMTP_FAILURE_DISK)
         return 0; // the session ended before this mail's turn
     int error = conclude_judge(message, result, context, &tally);
     if (error)

@@ -157,11 +157,17 @@ void dispatch_tenant_close(struct dispatch *dispatch, struct tenant *tenant)
     tenant->dirs = NULL;
 }
 
-int64_t dispatch_due(const struct dispatch *dispatch, int64_t wall_due)
+static int64_t dispatch_due(const struct dispatch *dispatch, int64_t wall_due)
 {
     int64_t wall = clock_wall();
     int64_t due = retry_clamp(wall_due, wall, dispatch->config->retry.max_ms * CLOCK_MS);
     return loop_now(dispatch->loop) + (due - wall);
+}
+
+void dispatch_wait(struct dispatch *dispatch, struct tenant *tenant, const char *name, int64_t wall_due)
+{
+    (void)backlog_add_deferred(
+        &tenant->backlog, name, wall_due, dispatch_due(dispatch, wall_due), loop_now(dispatch->loop));
 }
 
 void dispatch_ignored(struct dispatch *dispatch, struct tenant *tenant, const char *name)
@@ -228,8 +234,7 @@ static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct
         dispatch_ignored(dispatch, tenant, survey->ignored.items[i].text);
     tenant->backlog.left_out_due = INT64_MAX;
     for (size_t i = 0; i < survey->deferred.n; i++)
-        (void)backlog_add_deferred(&tenant->backlog, survey->deferred.items[i].text,
-            dispatch_due(dispatch, survey->deferred.items[i].time), now);
+        dispatch_wait(dispatch, tenant, survey->deferred.items[i].text, survey->deferred.items[i].time);
     if (survey->deferred.left_out) {
         int64_t due = dispatch_due(dispatch, survey->deferred.left_out_time);
         if (due < tenant->backlog.left_out_due)
@@ -329,8 +334,7 @@ static void look_done(struct desk_job *job)
     for (size_t i = 0; i < look->n && look->dirs == tenant->dirs; i++) {
         const struct look_item *item = &look->items[i];
         if (item->kind == LOOK_DUE && item->found)
-            (void)backlog_add_deferred(
-                &tenant->backlog, item->name, dispatch_due(look->dispatch, item->due), now);
+            dispatch_wait(look->dispatch, tenant, item->name, item->due);
         else if (item->kind == LOOK_PRIORITY && item->high)
             backlog_raise(&tenant->backlog, item->name);
     }

@@ -229,7 +229,7 @@ static void filed_back(struct dispatch *dispatch, struct message *message)
         (void)backlog_add_new(
             &tenant->backlog, message->name, true, message->outgoing && message->outgoing->high_priority);
     else
-        (void)backlog_add_deferred(&tenant->backlog, message->name, 0, loop_now(dispatch->loop));
+        dispatch_wait(dispatch, tenant, message->name, 0);
 }
 
 static void filed_done(struct desk_job *job)
@@ -259,8 +259,7 @@ static void filed_done(struct desk_job *job)
         count_deferred(message);
         dispatch->once_findings = true;
         if (message->dirs == tenant->dirs)
-            (void)backlog_add_deferred(&tenant->backlog, message->name,
-                dispatch_due(dispatch, clock_ns(&message->status->next_attempt)), loop_now(dispatch->loop));
+            dispatch_wait(dispatch, tenant, message->name, clock_ns(&message->status->next_attempt));
         break;
     case FILING_FAIL:
         if (message->refused_reason != STATUS_REASON_NONE)

@@ -59,8 +59,9 @@ void dispatch_watch_lost(void *arg);
 // Submits the looks that events asked for.
 void dispatch_flush_looks(struct dispatch *dispatch);
 // A wall clock time as this process counts: boot clock, no further off than the longest wait between two
-// attempts.
-int64_t dispatch_due(const struct dispatch *dispatch, int64_t wall_due);
+// Puts a name of deferred/ into the backlog with the due time that stands in the directory (wall clock),
+// which counts as no further off than the longest wait between two attempts.
+void dispatch_wait(struct dispatch *dispatch, struct tenant *tenant, const char *name, int64_t wall_due);
 // Logs an entry of new/ that is no message, once.
 void dispatch_ignored(struct dispatch *dispatch, struct tenant *tenant, const char *name);
 

@@ -103,6 +103,7 @@ struct outcome outcome_of_closing(const struct smtp_closing *closing)
     struct outcome outcome;
     switch (closing->failure) {
     case SMTP_FAILURE_FILE:
+    case SMTP_FAILURE_DISK:
     case SMTP_FAILURE_REQUIRED:
     case SMTP_FAILURE_CANCELLED:
         return no_trouble;

@@ -38,6 +38,8 @@ static const struct outcome reject_message = {
     .verdict = VERDICT_REJECT_MESSAGE, .reason = STATUS_REASON_POLICY, .class = "message"};
 static const struct outcome reject_policy = {
     .verdict = VERDICT_REJECT_MESSAGE, .reason = STATUS_REASON_POLICY, .class = "policy"};
+static const struct outcome reject_changed = {
+    .verdict = VERDICT_REJECT_MESSAGE, .reason = STATUS_REASON_MALFORMED, .class = "message"};
 static const struct outcome reject_size = {
     .verdict = VERDICT_REJECT_MESSAGE, .reason = STATUS_REASON_SIZE, .class = "message"};
 static const struct outcome reject_send_as = {.verdict = VERDICT_REJECT_MESSAGE,
@@ -316,7 +318,8 @@ const struct outcome_failure_rule outcome_failure_rules[] = {
 
     {SMTP_FAILURE_PROTOCOL, EVERY, 0, &bad_greeting},
     {SMTP_FAILURE_LOGIN, EVERY, 0, &mechanism},
-    {SMTP_FAILURE_FILE, EVERY, 0, &retry_local},
+    {SMTP_FAILURE_FILE, EVERY, 0, &reject_changed},
+    {SMTP_FAILURE_DISK, EVERY, 0, &retry_local},
     {SMTP_FAILURE_REQUIRED, EVERY, 0, &reject_policy},
     {SMTP_FAILURE_CANCELLED, EVERY, 0, &cancelled},
 };

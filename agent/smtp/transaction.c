@@ -301,7 +301,7 @@ void transaction_drop(
         return;
     }
     result->stage = transaction_stage(t, output);
-    result->failure = t->file_changed   ? SMTP_FAILURE_FILE
+    result->failure = t->file_changed  ? SMTP_FAILURE_FILE
                       : t->file_failed ? SMTP_FAILURE_DISK
                       : result->begun  ? failure
                                        : SMTP_FAILURE_CANCELLED;

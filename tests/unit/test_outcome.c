@@ -353,6 +353,7 @@ static const struct failure_case failure_cases[] = {
     {SMTP_FAILURE_LOGIN, CURLE_LOGIN_DENIED, 0, LOGIN},
     // A message's own trouble is nobody's when the session ends with it.
     {SMTP_FAILURE_FILE, CURLE_OK, 0, SENT},
+    {SMTP_FAILURE_DISK, CURLE_OK, 0, SENT},
     {SMTP_FAILURE_REQUIRED, CURLE_OK, 0, SENT},
     {SMTP_FAILURE_CANCELLED, CURLE_OK, 0, SENT},
 };
@@ -445,7 +446,8 @@ static void a_mail_without_a_final_reply(void **state)
     expect_result(result_with(DATA, SMTP_FAILURE_CONNECTION, true), VERDICT_RETRY, "connection");
     expect_result(result_with(FINAL, SMTP_FAILURE_TIMEOUT, true), VERDICT_RETRY, "timeout");
     expect_result(result_with(MAIL, SMTP_FAILURE_PROTOCOL, true), VERDICT_RETRY, "protocol");
-    expect_result(result_with(FINAL, SMTP_FAILURE_FILE, true), VERDICT_RETRY, "local");
+    expect_result(result_with(FINAL, SMTP_FAILURE_FILE, true), VERDICT_REJECT_MESSAGE, "message");
+    expect_result(result_with(FINAL, SMTP_FAILURE_DISK, true), VERDICT_RETRY, "local");
 
     struct smtp_result result = result_with(FINAL, SMTP_FAILURE_CONNECTION, true);
     result.final = reply_of("421 4.3.2 going down");
