@@ -24,6 +24,9 @@ struct oauth_pending {
     int64_t created; // wall ns
 };
 
+// Who signs in: oauth.login, else the account's email. Borrowed.
+const char *oauth_login(const struct config_account *account);
+
 // The URL of the consent page: response_type=code, PKCE S256, state, scope, redirect_uri, login_hint, and for
 // Google access_type=offline and prompt=consent. 0 or the buffer's error.
 int oauth_authorize_url(
