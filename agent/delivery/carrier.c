@@ -25,12 +25,12 @@ static void carrier_ready(struct smtp_session *session, void *arg)
         pool->dispatch, pool, account_logged_in(pool->account, loop_now(pool->dispatch->loop)));
 }
 
-static struct conclude_context carrier_context(const struct carrier *carrier)
+static struct conclude_context carrier_context(const struct carrier *carrier, const struct message *message)
 {
     struct conclude_context context = dispatch_context(carrier->pool->dispatch, carrier->pool);
     context.relay = smtp_session_relay(carrier->session);
     context.tls = smtp_session_tls(carrier->session);
-    context.conn_use = smtp_session_mails(carrier->session);
+    context.conn_use = message->conn_use;
     context.conn_ms = context.conn_use <= 1 ? smtp_session_connect_ns(carrier->session) / CLOCK_MS : 0;
     return context;
 }
@@ -62,7 +62,7 @@ static void carrier_done(struct smtp_session *session, const struct smtp_result 
     struct pool *pool = carrier->pool;
     struct dispatch *dispatch = pool->dispatch;
     struct message *message = result->mail->owner;
-    struct conclude_context context = carrier_context(carrier);
+    struct conclude_context context = carrier_context(carrier, message);
     struct conclusion conclusion;
     (void)session;
     int error = conclude_result(message, result, &context, &conclusion);

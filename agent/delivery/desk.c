@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-#define DESK_REST 19 // a gentle job rests this many times as long as its slice took
+#define DESK_REST     19                 // a gentle job rests this many times as long as its slice took
+#define DESK_REST_MAX (2 * CLOCK_SECOND) // however long that was: the machine may have slept in between
 
 struct desk {
     struct desk_params params;
@@ -74,16 +75,27 @@ static void desk_work(struct desk *desk, struct desk_job *batch)
     }
 }
 
+// What a desk measures is its own work: no set clock, no time that the machine slept.
+static int64_t desk_now(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return clock_ns(&now);
+}
+
 // One slice of the next slow job, or nothing while a gentle one rests.
 static void desk_slice(struct desk *desk)
 {
-    int64_t start = clock_boot();
-    if (start < desk->rest_until && ((struct desk_job *)desk->slow)->gentle)
+    int64_t start = desk_now();
+    bool closed = channel_is_closed(&desk->in);
+    if (start < desk->rest_until && ((struct desk_job *)desk->slow)->gentle && !closed)
         return;
     struct desk_job *job = desk_next_slow(desk);
-    bool over = channel_is_closed(&desk->in) || job->slice(job);
-    if (job->gentle)
-        desk->rest_until = start + (clock_boot() - start) * (DESK_REST + 1);
+    bool over = closed || job->slice(job);
+    if (job->gentle) {
+        int64_t rest = (desk_now() - start) * DESK_REST;
+        desk->rest_until = start + (rest < DESK_REST_MAX ? rest : DESK_REST_MAX);
+    }
     if (over)
         desk_return(desk, job);
     else
@@ -94,7 +106,7 @@ static struct channel_item *desk_wait(struct desk *desk)
 {
     if (!desk->slow)
         return channel_wait(&desk->in, desk->params.idle ? desk->params.idle_ms : 0);
-    int64_t rest = desk->rest_until - clock_boot();
+    int64_t rest = desk->rest_until - desk_now();
     if (rest <= 0 || !((struct desk_job *)desk->slow)->gentle)
         return channel_take(&desk->in);
     return channel_wait(&desk->in, (unsigned)(rest / CLOCK_MS) + 1);

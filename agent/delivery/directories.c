@@ -225,16 +225,26 @@ void dispatch_refill(struct dispatch *dispatch, struct tenant *tenant)
     desk_submit(dispatch->intake, &refill->job);
 }
 
+static void survey_take_deferred(
+    struct dispatch *dispatch, struct tenant *tenant, const struct name_at *found)
+{
+    if (found->time < found->recorded) { // released: due before its time
+        int64_t now = loop_now(dispatch->loop);
+        (void)backlog_add_deferred(&tenant->backlog, found->text, found->recorded, now, now);
+    } else {
+        dispatch_wait(dispatch, tenant, found->text, found->recorded);
+    }
+}
+
 static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct survey *survey)
 {
-    int64_t now = loop_now(dispatch->loop);
     memcpy(tenant->counts, survey->counts, sizeof tenant->counts);
     tenant->ignored = survey->n_ignored;
     for (size_t i = 0; i < survey->ignored.n; i++)
         dispatch_ignored(dispatch, tenant, survey->ignored.items[i].text);
     tenant->backlog.left_out_due = INT64_MAX;
     for (size_t i = 0; i < survey->deferred.n; i++)
-        dispatch_wait(dispatch, tenant, survey->deferred.items[i].text, survey->deferred.items[i].time);
+        survey_take_deferred(dispatch, tenant, &survey->deferred.items[i]);
     if (survey->deferred.left_out) {
         int64_t due = dispatch_due(dispatch, survey->deferred.left_out_time);
         if (due < tenant->backlog.left_out_due)
@@ -291,7 +301,7 @@ void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant)
         return;
     survey->retention = loop_now(dispatch->loop) >= tenant->retention_at;
     survey->release = tenant->release;
-    survey->job.gentle = tenant->surveyed && !tenant->release;
+    survey->job.gentle = tenant->surveyed && !tenant->release && !dispatch->stopping;
     tenant->release = false;
     tenant->changed = false;
     tenant->survey_running = true;
@@ -330,7 +340,6 @@ static void look_done(struct desk_job *job)
 {
     struct look *look = (struct look *)job;
     struct tenant *tenant = look->tenant;
-    int64_t now = loop_now(look->dispatch->loop);
     for (size_t i = 0; i < look->n && look->dirs == tenant->dirs; i++) {
         const struct look_item *item = &look->items[i];
         if (item->kind == LOOK_DUE && item->found)

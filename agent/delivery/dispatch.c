@@ -159,6 +159,10 @@ static void claim_done(struct desk_job *job)
     case CLAIM_GONE:
         claim_drop(message);
         break;
+    case CLAIM_NOT_DUE:
+        claim_drop(message);
+        dispatch_wait(dispatch, tenant, message->claimed_name, message->recorded);
+        break;
     case CLAIM_UNSETTLED:
         claim_unsettled(dispatch, message);
         break;
@@ -257,7 +261,7 @@ static void filed_done(struct desk_job *job)
         break;
     case FILING_DEFER:
         count_deferred(message);
-        dispatch->once_findings = true;
+        dispatch->once_findings |= message->claim != CLAIM_WAIT; // what waits for its own time is not due
         if (message->dirs == tenant->dirs)
             dispatch_wait(dispatch, tenant, message->name, clock_ns(&message->status->next_attempt));
         break;

@@ -1,6 +1,7 @@
 // Claiming one message (intake desk).
 #include "intake.h"
 #include "agent/base/clock.h"
+#include "agent/delivery/scan.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -219,6 +220,16 @@ static enum claim_result intake_open(struct message *message)
     return intake_compose(message);
 }
 
+// What made the entry due may be older than the attempt that deferred the message again.
+static bool intake_is_due(struct message *message)
+{
+    int64_t due;
+    if (scan_due(message->dirs->spool, message->name, &due, NULL) || due == message->recorded)
+        return true;
+    message->recorded = due;
+    return false;
+}
+
 static enum claim_result intake_try(struct message *message)
 {
     const struct spool_tenant *spool = message->dirs->spool;
@@ -228,6 +239,8 @@ static enum claim_result intake_try(struct message *message)
     }
     if (!S_ISREG(message->stat.st_mode))
         return CLAIM_IGNORED;
+    if (message->origin == SPOOL_DEFERRED && !intake_is_due(message))
+        return CLAIM_NOT_DUE;
     if (!intake_is_settled(message, &message->stat))
         return CLAIM_UNSETTLED;
     if (intake_is_leftover(message, &message->stat))

@@ -22,6 +22,7 @@ struct message *message_new(
     message->seen_size = entry->size;
     message->seen_mtime = entry->mtime;
     message->origin = entry->from;
+    message->recorded = entry->recorded;
     message->fd = -1;
     message->status_in = SPOOL_STATES;
     (void)snprintf(message->name, sizeof message->name, "%s", entry->name);

@@ -19,6 +19,7 @@ enum claim_result {
     CLAIM_GONE,      // somebody else took it, or it was delivered already
     CLAIM_IGNORED,   // no message: a directory, a link, a device, …; left untouched
     CLAIM_UNSETTLED, // may still be written to; left untouched
+    CLAIM_NOT_DUE,   // deferred again since it was put into the backlog: `recorded` says until when
     CLAIM_FAULT,     // claimed, but cannot be a message: `fault` says why
     CLAIM_WAIT,      // claimed; its X-Outtray-Not-Before is in the future
     CLAIM_LATER,     // could not be looked at now (`error`: descriptors, memory, disk); left or put back
@@ -47,6 +48,7 @@ struct message {
     struct backlog_entry *entry; // wire thread only: while the claim is under way
     bool sure;
     int64_t seen_size, seen_mtime; // in: when last put off; out: as seen now
+    int64_t recorded; // deferred: its due time as the backlog knows it; out: as the directory says
     enum claim_result claim;
     int error; // negative errno for CLAIM_LATER and for a filing that failed
 
@@ -72,6 +74,7 @@ struct message {
     int64_t next_attempt;              // wall ns, once this attempt has deferred somebody; 0: not yet
     const char *deferred_class;        // constant: why this attempt deferred somebody
     bool gave_up;                      // give_up_after or X-Outtray-Expires ended it
+    int64_t conn_use;                  // which message of its session the transaction under way is
     bool back;                         // after FILING_RECORD: return it, its account is in trouble
     enum status_reason refused_reason; // of the first refused recipient
     char detail[STATUS_TEXT_MAX];      // words for failed/

@@ -67,7 +67,7 @@ static int names_room(struct names *names)
     return 0;
 }
 
-int names_offer(struct names *names, const char *text, int64_t time)
+int names_offer(struct names *names, const char *text, int64_t time, int64_t recorded)
 {
     bool full = names->n == names->max;
     if (full && (!names->n || names->items[0].time <= time)) {
@@ -83,10 +83,10 @@ int names_offer(struct names *names, const char *text, int64_t time)
     if (full) {
         names_left_out(names, names->items[0].time);
         free(names->items[0].text);
-        names->items[0] = (struct name_at){.time = time, .text = copy};
+        names->items[0] = (struct name_at){.time = time, .recorded = recorded, .text = copy};
         names_down(names, 0);
     } else {
-        names->items[names->n++] = (struct name_at){.time = time, .text = copy};
+        names->items[names->n++] = (struct name_at){.time = time, .recorded = recorded, .text = copy};
         names_up(names, names->n - 1);
     }
     return 0;

@@ -7,9 +7,10 @@
 #include <stdint.h>
 
 struct name_at {
-    int64_t time; // wall ns: submission, or the next attempt
-    bool high;    // X-Outtray-Priority: high
-    char *text;   // owned
+    int64_t time;     // wall ns: submission, or the next attempt
+    int64_t recorded; // the time as it stands in the directory, where `time` is another one
+    bool high;        // X-Outtray-Priority: high
+    char *text;       // owned
 };
 
 struct names {
@@ -22,7 +23,7 @@ struct names {
 void names_init(struct names *names, size_t max);
 void names_release(struct names *names);
 // 0 or -ENOMEM (which counts as left out).
-int names_offer(struct names *names, const char *text, int64_t time);
+int names_offer(struct names *names, const char *text, int64_t time, int64_t recorded);
 void names_sort(struct names *names); // earliest first; nothing may be offered afterwards
 
 #endif

@@ -180,6 +180,7 @@ static bool pool_send(struct pool *pool, struct carrier *carrier)
     carrier->unfiled++;
     pool->unfiled++;
     smtp_session_send(carrier->session, &message->mail);
+    message->conn_use = smtp_session_mails(carrier->session);
     return true;
 }
 

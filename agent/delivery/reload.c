@@ -126,8 +126,11 @@ static void reload_run(struct desk_job *job)
 
 static void reload_refused(struct agent *agent, const char *reason)
 {
-    log_event(agent->dispatch.log, LOG_ERROR_LEVEL, "reload_refused",
-        "the new configuration is not used; the old one stays", "reason", reason, NULL);
+    struct buffer msg;
+    buffer_init(&msg, LOG_VALUE_MAX);
+    buffer_format(&msg, "the old configuration stays in use: %.*s", LOG_VALUE_MAX / 2, reason);
+    log_event(agent->dispatch.log, LOG_ERROR_LEVEL, "reload_refused", msg.data ? msg.data : "", NULL);
+    buffer_release(&msg);
 }
 
 static const char *reload_needs_restart(const struct config *old, const struct config *new)

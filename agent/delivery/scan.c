@@ -42,10 +42,10 @@ static int refill_entry(struct refill *refill, const struct dirent *entry)
         if (fstatat(spool->dir[SPOOL_NEW], entry->d_name, &stat, AT_SYMLINK_NOFOLLOW))
             return errno == ENOENT ? 0 : -errno;
         if (S_ISREG(stat.st_mode))
-            return names_offer(&refill->names, entry->d_name, clock_ns(&stat.st_mtim));
+            return names_offer(&refill->names, entry->d_name, clock_ns(&stat.st_mtim), 0);
     }
     if (entry->d_name[0] != '.')
-        (void)names_offer(&refill->ignored, entry->d_name, 0);
+        (void)names_offer(&refill->ignored, entry->d_name, 0, 0);
     return 0;
 }
 

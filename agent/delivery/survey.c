@@ -54,12 +54,12 @@ static int survey_new_entry(struct survey *survey, int dir, const char *name)
     if (fstatat(dir, name, &stat, AT_SYMLINK_NOFOLLOW))
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISREG(stat.st_mode) || !spool_name_valid(name)) {
-        (void)names_offer(&survey->ignored, name, 0);
+        (void)names_offer(&survey->ignored, name, 0, 0);
         survey->n_ignored++;
         return 0;
     }
     survey_count(survey, OBSERVE_NEW, &stat);
-    return names_offer(&survey->fresh, name, clock_ns(&stat.st_mtim));
+    return names_offer(&survey->fresh, name, clock_ns(&stat.st_mtim), 0);
 }
 
 static int survey_cur_entry(struct survey *survey, int dir, const char *name)
@@ -109,9 +109,8 @@ static int survey_deferred_entry(struct survey *survey, int dir, const char *nam
     if (error)
         return error == -ENOENT ? 0 : error;
     // What was deferred after the release has had its chance already.
-    if (survey->release && clock_ns(&ctime) < clock_ns(&survey->began_files))
-        due = 0;
-    return names_offer(&survey->deferred, name, due);
+    bool released = survey->release && clock_ns(&ctime) < clock_ns(&survey->began_files);
+    return names_offer(&survey->deferred, name, released ? 0 : due, due);
 }
 
 static int survey_failed_entry(struct survey *survey, int dir, const char *name)
@@ -198,10 +197,17 @@ static bool survey_step_read(struct survey *survey, const struct survey_step *st
     return false;
 }
 
+static int64_t survey_now(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); // what it costs, not how time passes
+    return clock_ns(&now);
+}
+
 static bool survey_slice(struct desk_job *job)
 {
     struct survey *survey = (struct survey *)job;
-    int64_t start = clock_boot();
+    int64_t start = survey_now();
     if (survey->step < 0) {
         survey->stale = spool_tenant_stale(survey->spool_fd, survey->dirs->spool);
         clock_gettime(CLOCK_REALTIME, &survey->began_files);
@@ -222,7 +228,7 @@ static bool survey_slice(struct desk_job *job)
         names_sort(&survey->fresh);
         names_sort(&survey->deferred);
     }
-    survey->cost += clock_boot() - start;
+    survey->cost += survey_now() - start;
     return over;
 }
 
