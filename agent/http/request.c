@@ -23,14 +23,14 @@ struct http_request {
     void *arg;
 };
 
-// The host of a URL is one that only this machine answers for.
-static bool url_is_loopback(const char *host)
+// The authority of a URL names only this machine. A user name before it would hide the real host.
+static bool url_is_loopback(const char *authority, size_t length)
 {
     static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        size_t length = strlen(names[i]);
-        if (strncasecmp(host, names[i], length) == 0 && strchr(":/?", host[length]))
-            return true; // strchr also finds the NUL
+        size_t n = strlen(names[i]);
+        if (length >= n && strncasecmp(authority, names[i], n) == 0 && (length == n || authority[n] == ':'))
+            return true;
     }
     return false;
 }
@@ -40,11 +40,16 @@ const char *http_url_problem(const char *url)
     for (const char *c = url; *c; c++)
         if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f)
             return "has blanks, control or non-ASCII characters";
-    if (strncasecmp(url, "https://", 8) == 0)
-        return strchr(url + 8, '@') ? "must not hold a user name" : NULL;
-    if (strncasecmp(url, "http://", 7) == 0 && url_is_loopback(url + 7))
-        return NULL;
-    return "must begin with https://";
+    bool encrypted = strncasecmp(url, "https://", 8) == 0;
+    if (!encrypted && strncasecmp(url, "http://", 7) != 0)
+        return "must begin with https://";
+    const char *authority = url + (encrypted ? 8 : 7);
+    size_t length = strcspn(authority, "/?#\\");
+    if (!length)
+        return "names no host";
+    if (memchr(authority, '@', length))
+        return "must not hold a user name";
+    return encrypted || url_is_loopback(authority, length) ? NULL : "must begin with https://";
 }
 
 static void http_free(struct http_request *request)
@@ -56,8 +61,6 @@ static void http_free(struct http_request *request)
     if (request->body)
         explicit_bzero(request->body, request->body_length);
     free(request->body);
-    if (request->response.data)
-        explicit_bzero(request->response.data, request->response.capacity);
     buffer_release(&request->response);
     free(request);
 }
@@ -79,7 +82,7 @@ static int64_t http_retry_after(CURL *easy)
     if (curl_easy_header(easy, "Retry-After", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
         return -1;
     curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &seconds);
-    return seconds;
+    return seconds > 0 ? seconds : 0;
 }
 
 static int64_t http_date(CURL *easy)
@@ -124,6 +127,10 @@ static void http_configure(struct http_request *request, const struct http_param
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(easy, CURLOPT_PROXY, ""); // never what the environment says
     curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    // A request on a connection that died unseen would be sent twice: a refresh token that is replaced on
+    // every use must not be.
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
     curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(
         easy, CURLOPT_TIMEOUT_MS, (long)(params->timeout_ms ? params->timeout_ms : HTTP_TIMEOUT_MS));
@@ -176,6 +183,7 @@ int http_start(struct multi *multi, const struct http_params *params,
     request->done = done;
     request->arg = arg;
     buffer_init(&request->response, HTTP_RESPONSE_MAX);
+    buffer_make_secret(&request->response);
     int error = http_prepare(request, params);
     if (error) {
         http_free(request);
@@ -193,6 +201,7 @@ void http_cancel(struct http_request *request)
 
 struct http_waiting {
     struct loop *loop;
+    struct http_request *request; // NULL once done
     void (*done)(const struct http_response *response, void *arg);
     void *arg;
 };
@@ -200,6 +209,7 @@ struct http_waiting {
 static void http_performed(const struct http_response *response, void *arg)
 {
     struct http_waiting *waiting = arg;
+    waiting->request = NULL;
     waiting->done(response, waiting->arg);
     loop_stop(waiting->loop);
 }
@@ -209,15 +219,15 @@ int http_perform(const struct http_params *params,
 {
     struct http_waiting waiting = {.done = done, .arg = arg};
     struct multi *multi = NULL;
-    struct http_request *request;
     int error = loop_new(&waiting.loop);
     if (error)
         return error;
     error = multi_new(waiting.loop, &multi);
     if (!error)
-        error = http_start(multi, params, http_performed, &waiting, &request);
+        error = http_start(multi, params, http_performed, &waiting, &waiting.request);
     if (!error)
         error = loop_run(waiting.loop, NULL, NULL);
+    http_cancel(waiting.request);
     multi_free(multi);
     loop_free(waiting.loop);
     return error;

@@ -34,8 +34,8 @@ struct http_params { // borrowed until http_start returns
     int64_t timeout_ms;       // 0: HTTP_TIMEOUT_MS
 };
 
-// Begins a request. done is called once, never from inside this call; the request is gone when it returns. 0;
-// -EINVAL for a URL that may not be used; -ENOMEM.
+// Begins a request. done is called once, never from inside this call; the request is gone when it returns,
+// and must not be cancelled from inside it. 0; -EINVAL for a URL that may not be used; -ENOMEM.
 int http_start(struct multi *multi, const struct http_params *params,
     void (*done)(const struct http_response *response, void *arg), void *arg,
     struct http_request **ret_request);
@@ -45,7 +45,7 @@ void http_cancel(struct http_request *request); // takes NULL; done is not calle
 int http_perform(const struct http_params *params,
     void (*done)(const struct http_response *response, void *arg), void *arg);
 
-// NULL where url may be requested (https, or http to 127.0.0.0/8, ::1, localhost), else a constant reason.
+// NULL where url may be requested (https, or http to 127.0.0.1, [::1], localhost), else a constant reason.
 const char *http_url_problem(const char *url);
 
 #endif
