@@ -78,6 +78,20 @@ enum smtp_failure { // why there is no final reply
 };
 
 // What became of one mail. Passed by pointer for the time of the callback.
+//
+//     MAIL refused                 failure NONE, stage MAIL, final is that reply, no recipient has one
+//     all recipients refused       NONE, RCPT, final.code 0: each recipient's reply decides (what the server
+//     says
+//                                  to DATA or BDAT then, even a 250, counts for nothing)
+//     DATA refused                 NONE, DATA, final is that reply
+//     final reply, good or bad     NONE, FINAL
+//     421 to one of its commands   NONE, the command's stage, final is the 421
+//     lacks what it needs          REQUIRED, MAIL, not begun; final is made as a server would say it:
+//     552 5.3.4
+//                                  (SIZE), 554 5.6.3 (8BITMIME), 550 5.6.7 (SMTPUTF8), 501 5.1.3 (an address
+//                                  or parameter that would break the command: a bug above this room)
+//     503 in its right place       PROTOCOL, final is the 503: worth another attempt, with window 1
+//     anything else                failure, the stage it had come to, recipients' replies so far
 struct smtp_result {
     const struct smtp_mail *mail;
     enum smtp_stage stage;     // where it ended
@@ -93,7 +107,9 @@ struct smtp_result {
     int64_t xfer_ns;     // from MAIL to the final reply
 };
 
-// What became of the session.
+// What became of the session. Where reply.code is 400 or above it is the server's reason, whatever failure
+// says: a refused greeting or EHLO is CONNECTION with that reply, a refused login LOGIN with it (or with a
+// 334 whose explanation was decoded), a 421 at any time NONE with it.
 struct smtp_closing {
     enum smtp_stage stage;
     enum smtp_failure
@@ -134,7 +150,8 @@ int smtp_session_open(struct loop *loop, struct multi *multi, const struct smtp_
     struct smtp_session **ret_session);
 
 // How many more mails the session takes now: 0 while connecting, closing, full, or after
-// messages_per_connection.
+// messages_per_connection (then it quits by itself). Never more than 2 in flight where the server does not
+// offer CHUNKING, 1 where it offers no PIPELINING either: more could not be begun.
 unsigned smtp_session_room(const struct smtp_session *session);
 // Mails without a result yet.
 unsigned smtp_session_in_flight(const struct smtp_session *session);
@@ -142,7 +159,8 @@ unsigned smtp_session_in_flight(const struct smtp_session *session);
 // Hands over a mail; room must not be 0. Its `done` comes later, never from inside this call.
 void smtp_session_send(struct smtp_session *session, const struct smtp_mail *mail);
 
-// Ends politely: what is in flight is finished, QUIT is sent, `closed` follows. Idempotent.
+// Ends politely: what is in flight is finished, QUIT is sent, `closed` follows. Idempotent. A session that
+// still connects ends at once, as by smtp_session_abort.
 void smtp_session_quit(struct smtp_session *session);
 // Ends now: `done` (CANCELLED) for what is in flight, then `closed`, both from inside this call.
 void smtp_session_abort(struct smtp_session *session);

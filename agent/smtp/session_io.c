@@ -199,7 +199,7 @@ void session_run(struct smtp_session *session)
             return;
         if (pipeline_broken(&session->pipeline)) {
             session_fail(session, SMTP_FAILURE_CANCELLED, CURLE_OK,
-                "the session was ended because a message file changed while it was sent");
+                "the session was ended because a message file changed or failed while it was sent");
             return;
         }
         if (!reported)

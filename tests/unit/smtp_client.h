@@ -53,7 +53,17 @@ struct client {
 };
 
 static const char *const client_failures[] = {
-    "none", "connection", "timeout", "tls", "protocol", "login", "file", "required", "cancelled"};
+    [SMTP_FAILURE_NONE] = "none",
+    [SMTP_FAILURE_CONNECTION] = "connection",
+    [SMTP_FAILURE_TIMEOUT] = "timeout",
+    [SMTP_FAILURE_TLS] = "tls",
+    [SMTP_FAILURE_PROTOCOL] = "protocol",
+    [SMTP_FAILURE_LOGIN] = "login",
+    [SMTP_FAILURE_FILE] = "file",
+    [SMTP_FAILURE_DISK] = "disk",
+    [SMTP_FAILURE_REQUIRED] = "required",
+    [SMTP_FAILURE_CANCELLED] = "cancelled",
+};
 
 static inline void client_ready(struct smtp_session *session, void *arg)
 {

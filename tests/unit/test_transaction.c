@@ -302,6 +302,14 @@ static void test_huge_messages(void **state)
     assert_memory_equal(bodies, text, huge_size);
     assert_memory_equal(bodies + huge_size, text, huge_size);
     free(bodies);
+    // Over TLS a write that was not taken has to be offered again as it was.
+    struct scenario tls = {.encryption = CONFIG_ENCRYPTION_TLS, .trust = true, .n_mails = 2, .mail = mail};
+    tls.script = "T:\n" STREAMED ENVELOPE "C: BDAT 16777216 LAST\nB: 16777216\n" ACCEPTED ENVELOPE
+                 "C: BDAT 16777216 LAST\nB: 16777216\n" ACCEPTED QUIT;
+    bodies = play(&tls, "open tls\n0 final: 250 queued [250]\n1 final: 250 queued [250]\nclosed idle\n");
+    assert_memory_equal(bodies, text, huge_size);
+    assert_memory_equal(bodies + huge_size, text, huge_size);
+    free(bodies);
     free(text);
 }
 
@@ -335,15 +343,21 @@ static void test_files(void **state)
             .n_mails = 2,
             .mail = mail},
         "open\n0 mail file: [-] begun (the message file became shorter while it was sent)\n"
-        "1 mail cancelled: [-] (the session was ended because a message file changed while it was sent)\n"
-        "closed mail (the session was ended because a message file changed while it was sent)\n");
+        "1 mail cancelled: [-] (the session was ended because a message file changed or failed while it was "
+        "sent)\n"
+        "closed mail (the session was ended because a message file changed or failed while it was sent)\n");
     mail.body.file_length = 5;
     mail.body.size = 14;
     expect_events(
         &(struct scenario){.script = STREAMED ENVELOPE "C: BDAT 14 LAST\nZ:\n", .n_mails = 1, .mail = mail},
         "open\n0 mail file: [-] begun (the message file became longer while it was sent)\n"
-        "closed mail (the session was ended because a message file changed while it was sent)\n");
+        "closed mail (the session was ended because a message file changed or failed while it was sent)\n");
     close(fd);
+    mail.body.fd = fd; // nothing can be read of it any more
+    expect_events(
+        &(struct scenario){.script = STREAMED ENVELOPE "C: BDAT 14 LAST\nZ:\n", .n_mails = 1, .mail = mail},
+        "open\n0 mail disk: [-] begun (the message file could not be read)\n"
+        "closed mail (the session was ended because a message file changed or failed while it was sent)\n");
 }
 
 int main(void)
