@@ -78,11 +78,14 @@ static void add_account(struct answer *answer, const struct config_tenant *tenan
     else
         add_reason(answer, "tenant", tenant->name, "tenant_rule", "by X-Outtray-Tenant");
     add_text(answer, "account", account->name);
+    const char *encryption = config_encryption_name(account->encryption);
     if (buffer_error(&servers))
         answer->failed = true;
+    else if (!answer->json)
+        (void)fprintf(
+            answer->out, "server: %s (encryption: %s)\n", servers.data ? servers.data : "", encryption);
     else
-        add_reason(answer, "server", servers.length ? servers.data : "", "encryption",
-            config_encryption_name(account->encryption));
+        add_reason(answer, "server", servers.data ? servers.data : "", "encryption", encryption);
     buffer_release(&servers);
 }
 

@@ -266,6 +266,12 @@ int cli_submit(int argc, char **argv)
         {.name = "sender", .letter = 'r', .value = &given.sender},
         {.name = "full-name", .letter = 'F', .value = &given.full_name},
         {.name = "body-type", .letter = 'B', .value = &unused}, // the body itself tells
+        {.name = "hops", .letter = 'h', .value = &unused},
+        {.name = "log-tag", .letter = 'L', .value = &unused},
+        {.name = "protocol", .letter = 'p', .value = &unused},
+        {.name = "setting", .letter = 'O', .value = &unused},
+        {.name = "error-mode", .letter = 'e', .value = &unused},
+        {.name = "which-config", .letter = 'A', .value = &unused},
         {.name = "verbose", .letter = 'v', .flag = &quiet},
         {.name = "gateway", .letter = 'G', .flag = &quiet},
         {.name = "initial", .letter = 'U', .flag = &quiet},

@@ -29,6 +29,9 @@ void submit_input_init(struct submit_input *input, int fd, bool ignore_dots)
         sigaddset(&block, numbers[i]);
     }
     (void)sigprocmask(SIG_BLOCK, &block, &input->waiting);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (sigismember(&block, numbers[i]) == 1)
+            (void)sigdelset(&input->waiting, numbers[i]); // whoever started us may have blocked them
 }
 
 // Copies data until a line that is a lone dot. A dot at the start of a line is held back until what follows

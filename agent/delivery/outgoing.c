@@ -75,7 +75,7 @@ static int read_small(struct composing *c, char *buffer, size_t size)
 static int has_nul(struct composing *c)
 {
     return fault_set(c->fault, STATUS_REASON_MALFORMED,
-        "the message has a NUL octet, which no mail may have (RFC 5321 section 4.5.3.1)");
+        "the message has a NUL octet, which no mail may have");
 }
 
 static int read_header(struct composing *c)
