@@ -1,7 +1,7 @@
 # outtray. `make help` lists the targets.
 #
-# Three builds share these rules: the program (build/), the sanitized test build (build-asan/, `make asan`) and the
-# test build without sanitizers (build-test/); the latter two take the time from a control file (see agent/base/clock.h).
+# Two builds share these rules: the program (build/) and the sanitized test build (build-asan/, `make asan`), which
+# takes the time from a control file (see agent/base/clock.h).
 BUILD   ?= build
 CC      ?= gcc
 VERSION := 0.1.0
@@ -22,7 +22,7 @@ LIBRARY := $(BUILD)/libouttray.a
 UNITS   := $(patsubst tests/unit/test_%.c,$(BUILD)/unit/test_%,$(wildcard tests/unit/test_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all help asan testbuild units unit check bench-tools clean
+.PHONY: all help asan demo test units unit check bench bench-tools clean
 all: $(BUILD)/outtray ## build the program
 
 help: ## list the targets
@@ -52,13 +52,16 @@ asan: ## the program and its unit tests with ASan, UBSan and the settable clock,
 	$(MAKE) BUILD=build-asan OPT='-O1 -g -fno-omit-frame-pointer' HARDEN='-fstack-protector-strong -fPIE' DEFS=-DOUTTRAY_TEST_CLOCK \
 	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined' build-asan/outtray units
 
-testbuild: ## the program with the settable clock and no sanitizers, in build-test/
-	$(MAKE) BUILD=build-test DEFS=-DOUTTRAY_TEST_CLOCK build-test/outtray
-
 units: $(UNITS)
 
 unit: asan ## run the unit tests under the sanitizers
 	@for t in build-asan/unit/test_*; do [ -x $$t ] || continue; $$t || exit 1; done
+
+demo: ## see it work on a local server: two tenants, four messages
+	@./scripts/demo
+
+test: ## everything that this machine can test, and what it skipped and why
+	@./scripts/test
 
 check: ## hold the tree to the rules: floors, lengths, formatting, manuals, cppcheck, clang-tidy
 	@./scripts/check
@@ -69,6 +72,6 @@ bench: $(BUILD)/outtray bench-tools ## deliver 20,000 messages to a local sink, 
 	/usr/bin/python3 tests/bench/run.py --build $(BUILD) $(BENCH_FLAGS)
 
 clean: ## remove what was built
-	rm -rf build build-asan build-test
+	rm -rf build build-asan build-clang
 
 -include $(OBJECTS:.o=.d) $(BUILD)/agent/main.d $(wildcard $(BUILD)/tests/unit/*.d)
