@@ -201,7 +201,8 @@ static int session_begin(struct smtp_session *session, const struct smtp_session
 {
     int error = output_init(&session->output);
     if (!error)
-        error = pipeline_init(&session->pipeline, params->window);
+        error = pipeline_init(
+            &session->pipeline, params->window < SMTP_WINDOW_MAX ? params->window : SMTP_WINDOW_MAX);
     if (!error)
         error = connect_open(&session->connect, params);
     if (error)
