@@ -54,7 +54,7 @@ struct config_oauth {
     const char *authorize_url; // the preset's where the file has none, {tenant} filled in
     const char *token_url;
     const char *device_url;
-    const char *revoke_url; // "" where the provider has none
+    const char *revoke_url; // "" where the provider has none, or only token_url was given
     const char *scope;
 };
 

@@ -121,7 +121,8 @@ static void fill_preset(struct work *work, const struct preset *preset)
     fill_url(work, &oauth->authorize_url, preset->authorize_url);
     fill_url(work, &oauth->token_url, preset->token_url);
     fill_url(work, &oauth->device_url, preset->device_url);
-    oauth->revoke_url = preset->revoke_url;
+    // A token of another provider must not be told to the preset's.
+    fill_url(work, &oauth->revoke_url, is_given(work, "oauth", "token_url") ? "" : preset->revoke_url);
     if (!*oauth->scope)
         oauth->scope = is_app_flow(oauth->flow) ? preset->scope_app : preset->scope;
 }

@@ -53,6 +53,7 @@ static const struct schema_key keys[] = {
     {.path = "accounts.*.oauth.authorize_url", .type = SCHEMA_TEXT, OAUTH, .problem = text_url, A(oauth.authorize_url)},
     {.path = "accounts.*.oauth.token_url", .type = SCHEMA_TEXT, OAUTH, .problem = text_url, A(oauth.token_url)},
     {.path = "accounts.*.oauth.device_url", .type = SCHEMA_TEXT, OAUTH, .problem = text_url, A(oauth.device_url)},
+    {.path = "accounts.*.oauth.revoke_url", .type = SCHEMA_TEXT, OAUTH, .problem = text_url, A(oauth.revoke_url)},
     {.path = "accounts.*.oauth.scope", .type = SCHEMA_TEXT, OAUTH, .problem = text_scope, A(oauth.scope)},
     {.path = "accounts.*.server", .type = SCHEMA_SERVERS, .problem = text_server, .max = SCHEMA_SERVERS_MAX,
         .offset = offsetof(struct account_draft, servers)},

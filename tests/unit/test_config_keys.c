@@ -110,6 +110,8 @@ static const struct key_row rows[] = {
     {"accounts.*.oauth.token_url", "https://", URL, 0},
     {"accounts.*.oauth.device_url", "http://localhost/x", NULL, 0},
     {"accounts.*.oauth.device_url", "https://a b", "must be a URL, without blanks and in ASCII", 0},
+    {"accounts.*.oauth.revoke_url", "http://localhost/x", NULL, 0},
+    {"accounts.*.oauth.revoke_url", "https://a b", "must be a URL, without blanks and in ASCII", 0},
     {"accounts.*.oauth.scope", "openid email", NULL, 0},
     {"accounts.*.oauth.scope", "'a\"b'", "must be scopes with blanks between them (RFC 6749 section 3.3)", 0},
     {"accounts.*.server", "s.example", NULL, 0},
