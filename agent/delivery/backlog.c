@@ -230,9 +230,12 @@ struct backlog_entry *backlog_add_deferred(
     }
     if (entry->state == BACKLOG_LATER && entry->recorded == recorded && entry->due < due)
         due = entry->due;
-    entry->recorded = recorded;
-    if (entry->state == BACKLOG_WAITING && due <= now)
+    // What waits has come to its time, or was released: the same recorded time does not push it away again.
+    if (entry->state == BACKLOG_WAITING && (due <= now || entry->recorded == recorded)) {
+        entry->recorded = recorded;
         return entry;
+    }
+    entry->recorded = recorded;
     backlog_unlink(backlog, entry);
     if (due <= now)
         list_append(backlog, entry);
