@@ -74,8 +74,8 @@ static int read_small(struct composing *c, char *buffer, size_t size)
 
 static int has_nul(struct composing *c)
 {
-    return fault_set(c->fault, STATUS_REASON_MALFORMED,
-        "the message has a NUL octet, which no mail may have");
+    return fault_set(
+        c->fault, STATUS_REASON_MALFORMED, "the message has a NUL octet, which no mail may have");
 }
 
 static int read_header(struct composing *c)
@@ -178,10 +178,12 @@ static int build(struct composing *c, struct buffer *out)
     if (r)
         return r;
     c->outgoing->eight_bit = eight_bit || c->outgoing->body.has_8bit;
-    char *head = realloc(out->data, out->length + 1); // converting takes more room than it needs in the end
-    c->outgoing->head = head ? head : out->data;
+    c->outgoing->head = buffer_detach(out, NULL);
+    // Converting takes more room than it needs in the end.
+    char *smaller = realloc(c->outgoing->head, c->outgoing->body.head_length + 1);
+    if (smaller)
+        c->outgoing->head = smaller;
     c->outgoing->body.head = c->outgoing->head;
-    buffer_init(out, out->max);
     return 0;
 }
 

@@ -57,10 +57,11 @@ struct outgoing_fault {
     char fix[256]; // "" where moving it back is the only thing to do
 };
 
-// Composes fd (a regular file, stat'ed) of `tenant` as NAME. hash_file: compute the made Message-ID's file
-// hash only when the message has none. 0 and *ret_outgoing; -EBADMSG with *ret_fault where it cannot be a
-// message; -EAGAIN where the file is no longer as long as stat says (somebody writes it: put it back); read
-// errors and -ENOMEM. wall is the time now (Date is the submission time: the file's mtime).
+// Composes fd (a regular file, stat'ed) of `tenant` as NAME. Date and Message-ID, where the message has none,
+// come from stat's mtime, which is the submission time. 0 and *ret_outgoing; -EBADMSG with *ret_fault where
+// it cannot be a message; -EAGAIN where the file is no longer as long as stat says (somebody writes it: put
+// it back); read errors and -ENOMEM. X-Outtray-Expires is only read: that it has passed is for the caller,
+// who knows the time.
 int outgoing_compose(const struct config *config, const struct config_tenant *tenant, const char *name,
     int fd, const struct stat *stat, struct outgoing **ret_outgoing, struct outgoing_fault *ret_fault);
 void outgoing_free(struct outgoing *outgoing); // takes NULL; does not close fd
