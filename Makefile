@@ -15,7 +15,7 @@ CFLAGS   += -std=gnu17 $(OPT) $(WARN) $(HARDEN) $(SANITIZE) $(shell pkg-config -
 LDFLAGS  += -pie -Wl,-z,relro,-z,now $(SANITIZE) -pthread
 LDLIBS   += $(shell pkg-config --libs $(PKGS))
 
-ROOMS   := spool-format config agent/base agent/http agent/auth agent/smtp agent/delivery agent/observe agent/cli
+ROOMS   := spool-format config agent/base agent/http agent/auth agent/smtp agent/compose agent/delivery agent/observe agent/cli
 SOURCES := $(foreach r,$(ROOMS),$(wildcard $(r)/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(BUILD)/libouttray.a

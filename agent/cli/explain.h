@@ -2,7 +2,7 @@
 #ifndef OUTTRAY_AGENT_CLI_EXPLAIN_H
 #define OUTTRAY_AGENT_CLI_EXPLAIN_H
 
-#include "agent/delivery/outgoing.h"
+#include "agent/compose/outgoing.h"
 #include "spool-format/spool.h"
 #include <stdio.h>
 

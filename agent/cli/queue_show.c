@@ -4,7 +4,7 @@
 // agent would compose it, so that there is one set of rules.
 #include "agent/base/clock.h"
 #include "agent/cli/queue.h"
-#include "agent/delivery/outgoing.h"
+#include "agent/compose/outgoing.h"
 #include "agent/observe/json.h"
 
 #include <errno.h>

@@ -10,7 +10,7 @@
 #include "agent/cli/verbs.h"
 
 #include "agent/base/clock.h"
-#include "agent/delivery/outgoing.h"
+#include "agent/compose/outgoing.h"
 #include "spool-format/spool.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 // The start of a submitted message: see submit_head.h.
 #include "agent/cli/submit_head.h"
 
-#include "agent/delivery/encoded_word.h"
-#include "agent/delivery/fields.h"
+#include "agent/compose/encoded_word.h"
+#include "agent/compose/fields.h"
 #include "spool-format/address.h"
 
 #include <errno.h>

@@ -7,7 +7,7 @@
 
 #include "agent/base/log.h"
 #include "agent/delivery/desk.h"
-#include "agent/delivery/outgoing.h"
+#include "agent/compose/outgoing.h"
 #include "agent/delivery/tenant.h"
 #include "agent/smtp/session.h"
 #include "config/config.h"

@@ -1,7 +1,7 @@
 // Refills and looks: what the wire thread needs to know at once (intake desk).
 #include "scan.h"
 #include "agent/base/clock.h"
-#include "agent/delivery/outgoing.h"
+#include "agent/compose/outgoing.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -6,7 +6,7 @@ BEGIN {
     floor["base"] = 1
     floor["http"] = 2
     floor["auth"] = floor["smtp"] = 3
-    floor["delivery"] = floor["observe"] = 4
+    floor["compose"] = floor["delivery"] = floor["observe"] = 4
     floor["cli"] = 5
 }
 

@@ -5,7 +5,7 @@
 #ifndef OUTTRAY_TESTS_UNIT_COMPOSE_SUPPORT_H
 #define OUTTRAY_TESTS_UNIT_COMPOSE_SUPPORT_H
 
-#include "agent/delivery/outgoing.h"
+#include "agent/compose/outgoing.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -9,7 +9,7 @@
 #include "compose_support.h"
 
 #include "agent/base/clock.h"
-#include "agent/delivery/mail_date.h"
+#include "agent/compose/mail_date.h"
 
 #define SUBMITTED (SUBMITTED_SECONDS * CLOCK_SECOND)
 

@@ -7,9 +7,9 @@
 
 #include <cmocka.h>
 
-#include "agent/delivery/encoded_word.h"
-#include "agent/delivery/header_text.h"
-#include "agent/delivery/idn.h"
+#include "agent/compose/encoded_word.h"
+#include "agent/compose/header_text.h"
+#include "agent/compose/idn.h"
 
 #include <stdio.h>
 #include <stdlib.h>

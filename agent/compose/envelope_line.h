@@ -8,10 +8,10 @@
 // (RFC 3461); BODY, SIZE, AUTH and SMTPUTF8 are read over: we find these out ourselves. Any other parameter,
 // and a value that RFC 3461 forbids, is an error, because a message that asks for what nobody will do should
 // not go out as if all were well.
-#ifndef OUTTRAY_AGENT_DELIVERY_ENVELOPE_LINE_H
-#define OUTTRAY_AGENT_DELIVERY_ENVELOPE_LINE_H
+#ifndef OUTTRAY_AGENT_COMPOSE_ENVELOPE_LINE_H
+#define OUTTRAY_AGENT_COMPOSE_ENVELOPE_LINE_H
 
-#include "agent/delivery/fault.h"
+#include "agent/compose/fault.h"
 
 #define ENVELOPE_ENVID_MAX 100 // octets, RFC 3461 section 4.4
 #define ENVELOPE_ORCPT_MAX 500 // octets, section 4.2

@@ -1,8 +1,8 @@
 // How the parts of outgoing say that a file cannot be a message.
-#ifndef OUTTRAY_AGENT_DELIVERY_FAULT_H
-#define OUTTRAY_AGENT_DELIVERY_FAULT_H
+#ifndef OUTTRAY_AGENT_COMPOSE_FAULT_H
+#define OUTTRAY_AGENT_COMPOSE_FAULT_H
 
-#include "agent/delivery/outgoing.h"
+#include "agent/compose/outgoing.h"
 
 // Fills *fault: the reason, and the words with control octets and what is not UTF-8 replaced. Returns
 // -EBADMSG, so that a caller can return its result.

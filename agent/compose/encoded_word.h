@@ -4,8 +4,8 @@
 // "utf-8", split at character borders; text that is not UTF-8 becomes words in charset "unknown-8bit" (RFC
 // 1428), so that no octet of it is lost. Control octets never get through: they become blanks, which is what
 // keeps a configured name from starting a header line of its own.
-#ifndef OUTTRAY_AGENT_DELIVERY_ENCODED_WORD_H
-#define OUTTRAY_AGENT_DELIVERY_ENCODED_WORD_H
+#ifndef OUTTRAY_AGENT_COMPOSE_ENCODED_WORD_H
+#define OUTTRAY_AGENT_COMPOSE_ENCODED_WORD_H
 
 #include "agent/base/buffer.h"
 

@@ -1,7 +1,7 @@
 // Address fields with octets above 127: phrases and comments to encoded words, domains to A-labels,
 // everything else as it is.
-#ifndef OUTTRAY_AGENT_DELIVERY_HEADER_ADDRESS_H
-#define OUTTRAY_AGENT_DELIVERY_HEADER_ADDRESS_H
+#ifndef OUTTRAY_AGENT_COMPOSE_HEADER_ADDRESS_H
+#define OUTTRAY_AGENT_COMPOSE_HEADER_ADDRESS_H
 
 #include "agent/base/buffer.h"
 

@@ -4,8 +4,8 @@
 // Pure but for reading the file: used by the intake desk, by `explain` and by tests. The rules (which From,
 // which envelope sender, what is removed and added) live in sender.c, envelope.c and outgoing.c and nowhere
 // else.
-#ifndef OUTTRAY_AGENT_DELIVERY_OUTGOING_H
-#define OUTTRAY_AGENT_DELIVERY_OUTGOING_H
+#ifndef OUTTRAY_AGENT_COMPOSE_OUTGOING_H
+#define OUTTRAY_AGENT_COMPOSE_OUTGOING_H
 
 #include "agent/smtp/body.h"
 #include "agent/smtp/session.h"

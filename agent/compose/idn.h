@@ -1,6 +1,6 @@
 // Internationalized domains: the A-labels that go over the wire (RFC 5891, UTS 46 non-transitional).
-#ifndef OUTTRAY_AGENT_DELIVERY_IDN_H
-#define OUTTRAY_AGENT_DELIVERY_IDN_H
+#ifndef OUTTRAY_AGENT_COMPOSE_IDN_H
+#define OUTTRAY_AGENT_COMPOSE_IDN_H
 
 #include <stddef.h>
 

@@ -3,11 +3,11 @@
 // The tenant's `from` (resolved by the configuration) gives the address; where it has no display name the
 // message's own is kept. Whatever the message has (two Froms, a group, none at all), exactly one From with
 // one mailbox goes out.
-#ifndef OUTTRAY_AGENT_DELIVERY_SENDER_H
-#define OUTTRAY_AGENT_DELIVERY_SENDER_H
+#ifndef OUTTRAY_AGENT_COMPOSE_SENDER_H
+#define OUTTRAY_AGENT_COMPOSE_SENDER_H
 
-#include "agent/delivery/fault.h"
-#include "agent/delivery/fields.h"
+#include "agent/compose/fault.h"
+#include "agent/compose/fields.h"
 
 #define SENDER_AUTHORS_MAX 100 // mailboxes looked at in the message's own From
 

@@ -1,8 +1,8 @@
 // The list of recipients being built: each mailbox once, checked, with its form for the wire.
-#ifndef OUTTRAY_AGENT_DELIVERY_RECIPIENTS_H
-#define OUTTRAY_AGENT_DELIVERY_RECIPIENTS_H
+#ifndef OUTTRAY_AGENT_COMPOSE_RECIPIENTS_H
+#define OUTTRAY_AGENT_COMPOSE_RECIPIENTS_H
 
-#include "agent/delivery/outgoing.h"
+#include "agent/compose/outgoing.h"
 
 struct recipients {
     struct outgoing_recipient *items;

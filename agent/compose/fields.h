@@ -1,6 +1,6 @@
 // The fields of a header block, by what they mean to us: looked up once, then asked for by kind.
-#ifndef OUTTRAY_AGENT_DELIVERY_FIELDS_H
-#define OUTTRAY_AGENT_DELIVERY_FIELDS_H
+#ifndef OUTTRAY_AGENT_COMPOSE_FIELDS_H
+#define OUTTRAY_AGENT_COMPOSE_FIELDS_H
 
 #include "spool-format/header.h"
 

@@ -2,7 +2,7 @@
 #include "message_id.h"
 
 #include "agent/base/clock.h"
-#include "agent/delivery/fault.h"
+#include "agent/compose/fault.h"
 #include "idn.h"
 #include "spool-format/name.h"
 #include <errno.h>

@@ -1,8 +1,8 @@
 // Message-ID: the message's own, or one that the same submission always gets again and no other ever does.
-#ifndef OUTTRAY_AGENT_DELIVERY_MESSAGE_ID_H
-#define OUTTRAY_AGENT_DELIVERY_MESSAGE_ID_H
+#ifndef OUTTRAY_AGENT_COMPOSE_MESSAGE_ID_H
+#define OUTTRAY_AGENT_COMPOSE_MESSAGE_ID_H
 
-#include "agent/delivery/fields.h"
+#include "agent/compose/fields.h"
 #include "config/config.h"
 #include <sys/stat.h>
 

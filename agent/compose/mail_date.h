@@ -1,6 +1,6 @@
 // Dates as mail has them: RFC 5322 section 3.3, and what people write into X-Outtray-Not-Before and -Expires.
-#ifndef OUTTRAY_AGENT_DELIVERY_MAIL_DATE_H
-#define OUTTRAY_AGENT_DELIVERY_MAIL_DATE_H
+#ifndef OUTTRAY_AGENT_COMPOSE_MAIL_DATE_H
+#define OUTTRAY_AGENT_COMPOSE_MAIL_DATE_H
 
 #include <stdint.h>
 

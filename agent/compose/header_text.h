@@ -4,8 +4,8 @@
 // and RFC 2231 give a way: unstructured text, phrases and comments become encoded words, domains of addresses
 // A-labels, parameters of Content-* fields the extended form. What has none (local parts, identifiers) stays
 // as it is.
-#ifndef OUTTRAY_AGENT_DELIVERY_HEADER_TEXT_H
-#define OUTTRAY_AGENT_DELIVERY_HEADER_TEXT_H
+#ifndef OUTTRAY_AGENT_COMPOSE_HEADER_TEXT_H
+#define OUTTRAY_AGENT_COMPOSE_HEADER_TEXT_H
 
 #include "agent/base/buffer.h"
 #include "spool-format/header.h"

@@ -1,9 +1,9 @@
 // The header block for the wire: what is taken off, what is added, and everything else as it stands.
-#ifndef OUTTRAY_AGENT_DELIVERY_OUTGOING_HEAD_H
-#define OUTTRAY_AGENT_DELIVERY_OUTGOING_HEAD_H
+#ifndef OUTTRAY_AGENT_COMPOSE_OUTGOING_HEAD_H
+#define OUTTRAY_AGENT_COMPOSE_OUTGOING_HEAD_H
 
 #include "agent/base/buffer.h"
-#include "agent/delivery/sender.h"
+#include "agent/compose/sender.h"
 
 struct head_params {
     const struct fields *fields;

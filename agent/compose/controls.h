@@ -7,11 +7,11 @@
 //
 // Others are taken off and mean nothing. A field that stands twice, or cannot be understood, is an error: a
 // message that should wait must not go out because of a typing mistake.
-#ifndef OUTTRAY_AGENT_DELIVERY_CONTROLS_H
-#define OUTTRAY_AGENT_DELIVERY_CONTROLS_H
+#ifndef OUTTRAY_AGENT_COMPOSE_CONTROLS_H
+#define OUTTRAY_AGENT_COMPOSE_CONTROLS_H
 
-#include "agent/delivery/fault.h"
-#include "agent/delivery/fields.h"
+#include "agent/compose/fault.h"
+#include "agent/compose/fields.h"
 
 // Fills tenant, not_before, expires and high_priority of *outgoing. submitted: wall ns. 0; -EBADMSG with
 // *ret_fault; -ENOMEM.

@@ -1,8 +1,8 @@
 // The envelope: reverse-path and recipients, from X-Sender and X-Receiver lines or from the header fields.
-#ifndef OUTTRAY_AGENT_DELIVERY_ENVELOPE_H
-#define OUTTRAY_AGENT_DELIVERY_ENVELOPE_H
+#ifndef OUTTRAY_AGENT_COMPOSE_ENVELOPE_H
+#define OUTTRAY_AGENT_COMPOSE_ENVELOPE_H
 
-#include "agent/delivery/sender.h"
+#include "agent/compose/sender.h"
 
 struct envelope_params {
     const struct config *config;
