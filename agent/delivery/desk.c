@@ -93,8 +93,8 @@ static void desk_slice(struct desk *desk)
     struct desk_job *job = desk_next_slow(desk);
     bool over = closed || job->slice(job);
     if (job->gentle) {
-        int64_t rest = (desk_now() - start) * DESK_REST;
-        desk->rest_until = start + (rest < DESK_REST_MAX ? rest : DESK_REST_MAX);
+        int64_t end = desk_now(), rest = (end - start) * DESK_REST;
+        desk->rest_until = end + (rest < DESK_REST_MAX ? rest : DESK_REST_MAX);
     }
     if (over)
         desk_return(desk, job);
