@@ -6,8 +6,8 @@
 #define OUTTRAY_AGENT_DELIVERY_MESSAGE_H
 
 #include "agent/base/log.h"
-#include "agent/delivery/desk.h"
 #include "agent/compose/outgoing.h"
+#include "agent/delivery/desk.h"
 #include "agent/delivery/tenant.h"
 #include "agent/smtp/session.h"
 #include "config/config.h"
