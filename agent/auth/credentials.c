@@ -4,22 +4,38 @@
 #include <errno.h>
 #include <stdio.h>
 
-int credentials_load(const struct config_account *account, struct credentials *ret_credentials, char *problem,
-    size_t problem_size)
+static int credentials_load_token(struct keeper *keeper, const struct config_account *account,
+    struct credentials *credentials, char problem[static OAUTH_WORDS_MAX])
+{
+    enum keeper_state state =
+        keeper_token(keeper, account->name, &credentials->secret, problem, &credentials->fix);
+    if (state == KEEPER_WAITING)
+        return -EAGAIN;
+    if (state == KEEPER_NEEDS) {
+        if (!credentials->fix)
+            credentials->fix = credentials_fix(account);
+        return -EKEYREJECTED;
+    }
+    credentials->username = account->email; // whose mailbox, not who signed in for it
+    credentials->oauth = true;
+    credentials->serial = keeper_serial(keeper, account->name);
+    return 0;
+}
+
+int credentials_load(struct keeper *keeper, const struct config_account *account,
+    struct credentials *ret_credentials, char problem[static OAUTH_WORDS_MAX])
 {
     *ret_credentials = (struct credentials){0};
     secret_init(&ret_credentials->secret);
     if (account->auth == CONFIG_AUTH_NONE)
         return 0;
-    if (account->auth != CONFIG_AUTH_BASIC) {
-        (void)snprintf(problem, problem_size, "account %s needs authorization: no token is stored for %s",
-            account->name, account->email);
-        return -EKEYREJECTED;
-    }
+    if (account->auth != CONFIG_AUTH_BASIC)
+        return credentials_load_token(keeper, account, ret_credentials, problem);
     int error = secret_read_file(&ret_credentials->secret, account->password_file);
     if (error) {
         (void)snprintf(
-            problem, problem_size, "password file %s %s", account->password_file, secret_problem(error));
+            problem, OAUTH_WORDS_MAX, "password file %s %s", account->password_file, secret_problem(error));
+        ret_credentials->fix = credentials_fix(account);
         return error;
     }
     ret_credentials->username = account->username;
@@ -38,7 +54,7 @@ const char *credentials_fix(const struct config_account *account)
         return "correct username or password_file; a changed file is noticed by itself";
     case CONFIG_AUTH_GOOGLE:
     case CONFIG_AUTH_MICROSOFT:
-        return "authorize the account";
+        return "authorize the account with `outtray oauth login`";
     case CONFIG_AUTH_NONE:
         break;
     }

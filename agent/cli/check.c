@@ -20,7 +20,6 @@ static const struct {
     enum config_feature feature;
     const char *text;
 } not_yet[] = {
-    {CONFIG_FEATURE_OAUTH, "this version cannot sign in to it yet; its mail waits in new/"},
     {CONFIG_FEATURE_HOOKS, "this version does not run hooks yet"},
     {CONFIG_FEATURE_METRICS_LISTEN,
         "this version does not serve metrics over HTTP yet; STATE/metrics.prom has them"},

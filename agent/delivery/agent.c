@@ -27,6 +27,7 @@ static void agent_end(struct agent *agent)
         return;
     agent->ending = true;
     dispatch->stopping = true;
+    (void)keeper_end(dispatch->keeper);
     for (size_t i = 0; i < dispatch->n_pools; i++) {
         pool_return_all(dispatch->pools[i], "the agent stops");
         pool_quit(dispatch->pools[i]);
@@ -114,7 +115,7 @@ static void agent_before_sleep(void *arg)
     if (dispatch->once && !agent->ending && dispatch_is_done(dispatch))
         agent_end(agent);
     if (agent->ending && dispatch_is_quiet(dispatch) && !agent_has_sessions(dispatch) &&
-        !dispatch_survey_last(dispatch))
+        !keeper_end(dispatch->keeper) && !dispatch_survey_last(dispatch))
         loop_stop(dispatch->loop);
 }
 
@@ -231,6 +232,8 @@ static int agent_start(struct agent *agent, const struct config *config)
     if (!error)
         error = agent_start_desks(dispatch);
     if (!error)
+        error = dispatch_start_keeper(dispatch);
+    if (!error)
         error = watch_new(dispatch->loop, &watch_events, dispatch, &dispatch->watch, &dispatch->watch_error);
     if (error)
         return error;
@@ -256,6 +259,7 @@ static void agent_stop(struct agent *agent)
     struct dispatch *dispatch = &agent->dispatch;
     dispatch->stopping = true;
     agent->ending = true;
+    (void)keeper_end(dispatch->keeper);
     if (dispatch->filing)
         filing_abandon(&dispatch->filing_state);
     desk_stop(dispatch->filing);
@@ -263,6 +267,7 @@ static void agent_stop(struct agent *agent)
     if (dispatch->intake && dispatch->config)
         agent_write_state(agent);
     desk_stop(dispatch->intake);
+    keeper_free(dispatch->keeper);
     watch_free(dispatch->watch);
     for (size_t i = 0; i < dispatch->n_pools; i++) {
         pool_sweep(dispatch->pools[i]);

@@ -18,6 +18,8 @@ static void carrier_ready(struct smtp_session *session, void *arg)
     if (carrier->ready)
         return;
     carrier->ready = true;
+    if (carrier->token)
+        keeper_accepted(pool->dispatch->keeper, pool->account->name, carrier->token);
     pool->n_connecting--;
     pool->server_tries = 0;
     pool->account->recent_server = carrier->server;
@@ -76,7 +78,9 @@ static void carrier_done(struct smtp_session *session, const struct smtp_result 
     } else if (!conclusion.trouble && result->begun) {
         account_probe_over(pool->account);
     }
-    if (conclusion.trouble && conclusion.outcome.verdict != VERDICT_ACCOUNT_UNREACHABLE)
+    if (conclusion.trouble && dispatch_token_refused(carrier, &conclusion.outcome, conclusion.words))
+        smtp_session_quit(session); // another one logs in with the next token
+    else if (conclusion.trouble && conclusion.outcome.verdict != VERDICT_ACCOUNT_UNREACHABLE)
         dispatch_account_changed(dispatch, pool,
             account_troubled(
                 pool->account, &conclusion.outcome, conclusion.words, context.boot, context.wall));
@@ -134,6 +138,8 @@ static void carrier_closed(struct smtp_session *session, const struct smtp_closi
     const char *words = closing->reply.code ? closing->reply.text : closing->problem;
     if (outcome.verdict == VERDICT_ACCOUNT_UNREACHABLE && carrier->useful)
         return; // it carried mail until now: the next connection will show
+    if (dispatch_token_refused(carrier, &outcome, words))
+        return;
     dispatch_account_changed(dispatch, pool,
         account_troubled(pool->account, &outcome, words, loop_now(dispatch->loop), clock_wall()));
     if (pool->account->breaker != BREAKER_CLOSED)
@@ -141,12 +147,10 @@ static void carrier_closed(struct smtp_session *session, const struct smtp_closi
 }
 
 // No credentials: the account is in trouble before any connection is made.
-static void pool_no_credentials(struct pool *pool, const char *problem)
+static void pool_no_credentials(struct pool *pool, const char *problem, const char *fix)
 {
-    struct outcome outcome = {.verdict = VERDICT_ACCOUNT_CREDENTIALS,
-        .class = "credentials",
-        .at_login = true,
-        .fix = credentials_fix(pool->account->settings)};
+    struct outcome outcome = {
+        .verdict = VERDICT_ACCOUNT_CREDENTIALS, .class = "credentials", .at_login = true, .fix = fix};
     struct dispatch *dispatch = pool->dispatch;
     dispatch_account_changed(dispatch, pool,
         account_troubled(pool->account, &outcome, problem, loop_now(dispatch->loop), clock_wall()));
@@ -186,16 +190,21 @@ void pool_connect(struct pool *pool)
         return;
     }
     struct credentials credentials;
-    char problem[256];
-    int error = credentials_load(pool->account->settings, &credentials, problem, sizeof problem);
+    char problem[OAUTH_WORDS_MAX];
+    int error = credentials_load(dispatch->keeper, pool->account->settings, &credentials, problem);
+    if (error == -EAGAIN) {
+        dispatch_await_token(pool, problem);
+        return;
+    }
     if (error) {
         pool_check_secret(pool);
-        pool_no_credentials(pool, problem);
+        pool_no_credentials(pool, problem, credentials.fix);
         return;
     }
     struct carrier *carrier = calloc(1, sizeof *carrier);
     if (carrier) {
         carrier->pool = pool;
+        carrier->token = credentials.serial;
         error = carrier_open(pool, carrier, &credentials);
     }
     credentials_release(&credentials);

@@ -2,6 +2,7 @@
 #ifndef OUTTRAY_AGENT_DELIVERY_DISPATCH_H
 #define OUTTRAY_AGENT_DELIVERY_DISPATCH_H
 
+#include "agent/auth/keeper.h"
 #include "agent/base/log.h"
 #include "agent/base/loop.h"
 #include "agent/base/multi.h"
@@ -27,6 +28,7 @@ struct dispatch {
     const struct config *config; // a reference
     int spool_fd, state_fd;
     struct desk *intake, *filing;
+    struct keeper *keeper; // of OAuth tokens
     struct filing filing_state;
     struct watch *watch;
     int watch_error; // negative errno where there is no inotify
@@ -79,6 +81,14 @@ bool dispatch_may_claim(const struct dispatch *dispatch);
 void dispatch_file(struct dispatch *dispatch, struct message *message);
 // Could not be concluded (memory): put back, try again later.
 void dispatch_give_up(struct dispatch *dispatch, struct message *message, int error);
+
+// The keeper's accounts (tokens.c): made before a configuration is applied, told what happens at logins.
+int dispatch_start_keeper(struct dispatch *dispatch);
+// The pool's token is being fetched: nothing can be opened now. The keeper's news pump it again.
+void dispatch_await_token(struct pool *pool, const char *words);
+// A login was refused for what may be its token. True where another one is being fetched: nothing is to be
+// told of the account yet. Else *outcome says what to do.
+bool dispatch_token_refused(struct carrier *carrier, struct outcome *outcome, const char *words);
 
 // An account paused or resumed: events in the log, ready mail returned or deferred mail released.
 void dispatch_account_changed(struct dispatch *dispatch, struct pool *pool, enum account_change change);

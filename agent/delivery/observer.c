@@ -44,7 +44,7 @@ static void fill_account(const struct pool *pool, struct observe_account *shown)
         .in_flight = pool->unfiled,
         .sent_total = account->sent_total,
         .logins_total = account->logins_total,
-        .token_expires_s = INT64_MIN,
+        .token_expires_s = keeper_expires_s(pool->dispatch->keeper, account->name),
         .delivery_sum_s = pool->delivery_sum_s,
     };
     memcpy(shown->delivery, pool->delivery, sizeof shown->delivery);

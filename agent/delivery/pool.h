@@ -27,6 +27,7 @@ struct carrier { // one session
     unsigned unfiled; // messages sent over it whose outcome is not durable yet
     bool ready;       // was ready once: the account let us in
     bool useful;      // delivered something
+    uint64_t token;   // serial of the access token it logs in with; 0: none
     size_t server;    // index into the account's servers
 };
 

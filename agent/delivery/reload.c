@@ -104,6 +104,8 @@ int agent_apply(struct agent *agent, const struct config *config)
     for (size_t i = 0; i < dispatch->n_pools; i++)
         pool_return_all(dispatch->pools[i], "the configuration is reloaded");
     int error = reload_pools(dispatch, config);
+    if (!error)
+        error = keeper_configure(dispatch->keeper, config);
     if (error)
         return error;
     const struct config *old = dispatch->config;
