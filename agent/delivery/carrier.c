@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define CARRIER_WORN_OUT_MAX 8 // sessions that one message may find at their end in one attempt
+
 static void carrier_ready(struct smtp_session *session, void *arg)
 {
     struct carrier *carrier = arg;
@@ -58,6 +60,17 @@ static void carrier_put_back(struct pool *pool, struct message *message, const s
     dispatch_file(pool->dispatch, message);
 }
 
+// A temporary refusal of MAIL on a session that has delivered before is most often about the session (some
+// servers allow only so many messages on one): it is drained, and the mail tries another one, uncounted. Not
+// for ever: where the refusal is about the mail, it is counted in the end.
+static bool carrier_is_worn_out(
+    const struct carrier *carrier, const struct smtp_result *result, struct message *message)
+{
+    return carrier->useful && result->failure == SMTP_FAILURE_NONE && result->stage == SMTP_STAGE_MAIL &&
+           result->final.code / 100 == 4 && result->final.code != 421 &&
+           outcome_of_result(result).verdict == VERDICT_RETRY && message->worn_out++ < CARRIER_WORN_OUT_MAX;
+}
+
 static void carrier_done(struct smtp_session *session, const struct smtp_result *result, void *arg)
 {
     struct carrier *carrier = arg;
@@ -66,7 +79,12 @@ static void carrier_done(struct smtp_session *session, const struct smtp_result 
     struct message *message = result->mail->owner;
     struct conclude_context context = carrier_context(carrier, message);
     struct conclusion conclusion;
-    (void)session;
+    if (carrier_is_worn_out(carrier, result, message)) {
+        smtp_session_quit(session);
+        pool_give_back(message);
+        pool_ready(pool, message, true);
+        return;
+    }
     int error = conclude_result(message, result, &context, &conclusion);
     if (error) {
         dispatch_give_up(dispatch, message, error);

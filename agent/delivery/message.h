@@ -74,6 +74,7 @@ struct message {
     int64_t next_attempt;              // wall ns, once this attempt has deferred somebody; 0: not yet
     const char *deferred_class;        // constant: why this attempt deferred somebody
     bool gave_up;                      // give_up_after or X-Outtray-Expires ended it
+    unsigned worn_out;                 // how often a session was at its end when this message's turn came
     int64_t conn_use;                  // which message of its session the transaction under way is
     bool back;                         // after FILING_RECORD: return it, its account is in trouble
     enum status_reason refused_reason; // of the first refused recipient
