@@ -73,6 +73,27 @@ const struct cli_verb cli_verbs[] = {
                 "  --tenant TENANT   as if it lay in this tenant's spool\n"
                 "  --json            the same as one JSON object\n",
     },
+    {
+        .name = "oauth",
+        .run = cli_oauth,
+        .synopsis = "COMMAND [OPTION]... [ACCOUNT] [CODE | URL | -]",
+        .summary = "Authorize accounts at Google and Microsoft, and look after their tokens",
+        .help =
+            "  login ACCOUNT [--device] [--no-browser] [--port N]\n"
+            "                    sign in and store the token: by a browser, by pasting what it shows, or\n"
+            "                    (--device, Microsoft) by a code that is entered on another device\n"
+            "  get-code ACCOUNT [--port N]\n"
+            "                    only print the address of the consent page\n"
+            "  get-token ACCOUNT [CODE | URL | -]\n"
+            "                    take what the last page's address holds; - or nothing: standard input.\n"
+            "                    With client_credentials and service_account: fetch a token\n"
+            "  status [ACCOUNT] [--json]\n"
+            "                    what is stored; 1 where something needs a person\n"
+            "  refresh ACCOUNT   fetch a new access token now\n"
+            "  revoke ACCOUNT [--yes]\n"
+            "                    revoke the token at the provider and remove it here\n\n"
+            "See outtray-oauth(8).\n",
+    },
     {0},
 };
 
