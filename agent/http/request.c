@@ -38,13 +38,14 @@ static bool url_is_loopback(const char *authority, size_t length)
 const char *http_url_problem(const char *url)
 {
     for (const char *c = url; *c; c++)
-        if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f)
-            return "has blanks, control or non-ASCII characters";
+        if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f ||
+            *c == '\\') // programs differ about those
+            return "has blanks, backslashes, control or non-ASCII characters";
     bool encrypted = strncasecmp(url, "https://", 8) == 0;
     if (!encrypted && strncasecmp(url, "http://", 7) != 0)
         return "must begin with https://";
     const char *authority = url + (encrypted ? 8 : 7);
-    size_t length = strcspn(authority, "/?#\\");
+    size_t length = strcspn(authority, "/?#");
     if (!length)
         return "names no host";
     if (memchr(authority, '@', length))
