@@ -8,15 +8,22 @@ every request.
         back = provider.consent(url)                     # what the browser's address bar shows at the end
         outtray("oauth", "get-token", "office", back, config=config)
         provider.answer("token", error("invalid_grant"))  # the next request there gets this, once
+        provider.fail("html_502", times=3)                # the next three token requests meet this fault (see FAULTS)
 
-A secret that it ever issued or was told is in `provider.secrets`: nothing of it may stand in a log.
+A secret that it ever issued or was told is in `provider.secrets`: nothing of it may stand in a log. With `clock` (a
+support.clock.Clock) it ages as the agent does; check_access() is what a mail server asks it about a token.
 """
 
 import base64
 import hashlib
+import html
 import http.server
 import json
+import pathlib
+import re
 import secrets
+import subprocess
+import tempfile
 import threading
 import time
 import urllib.parse
@@ -24,10 +31,31 @@ import urllib.parse
 MAIL_SCOPE = {"google": "https://mail.google.com/", "microsoft": "https://outlook.office.com/SMTP.Send"}
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+CODE_LIFE_S = 600
+HUGE = 100 << 20
+RETRY_AFTER_S = 120
+
+# Microsoft's numbers: the error and suberror they come with.
+AADSTS = {
+    50173: ("invalid_grant", ""), 700082: ("invalid_grant", ""), 70043: ("invalid_grant", "bad_token"),
+    50076: ("interaction_required", "basic_action"), 50078: ("interaction_required", "basic_action"),
+    50079: ("interaction_required", "basic_action"), 65001: ("invalid_grant", "consent_required"),
+    53003: ("interaction_required", "message_only"), 7000215: ("invalid_client", ""), 7000222: ("invalid_client", ""),
+    700016: ("unauthorized_client", ""), 90002: ("invalid_request", ""), 54005: ("invalid_grant", ""),
+    50196: ("invalid_grant", ""), 9001023: ("invalid_request", ""), 90006: ("temporarily_unavailable", ""),
+    50033: ("temporarily_unavailable", ""), 700027: ("invalid_client", ""),
+}
+
+# What fail() knows by name; those of the second line change an answer that is otherwise right.
+FAULTS = ("html_502", "html_200", "rate_429", "rate_429_html", "huge", "hang", "drop", "array",
+          "expires_string", "expires_missing", "expires_zero", "no_refresh", "no_access", "no_id_token", "reduced_scope",
+          "other_user", "odd_token", "truncated", "short")
 
 
 class Answer:
-    """status, body (a dict is JSON) and headers; `wait` is a threading.Event that holds it back."""
+    """status, body (a dict is JSON, a generator is sent as it comes) and headers; `wait` is a threading.Event that holds it
+    back. status 0: the connection ends without a word."""
 
     def __init__(self, status=200, body=None, headers=None, wait=None):
         self.status, self.headers, self.wait = status, dict(headers or {}), wait
@@ -35,6 +63,9 @@ class Answer:
             self.headers.setdefault("Content-Type", "application/json")
             body = json.dumps(body)
         self.body = body.encode() if isinstance(body, str) else body or b""
+
+    def json(self):
+        return json.loads(self.body)
 
 
 def error(name, description=None, status=400, codes=None, **more):
@@ -47,9 +78,29 @@ def error(name, description=None, status=400, codes=None, **more):
     return Answer(status, body)
 
 
+def aadsts(code):
+    """Microsoft's refusal with that number, in its full dress."""
+    name, suberror = AADSTS[code]
+    status = 401 if name == "invalid_client" else 503 if name == "temporarily_unavailable" else 400
+    more = {"timestamp": "2026-11-23 12:00:00Z", "trace_id": "0001", "correlation_id": "0002",
+            "error_uri": f"https://login.microsoftonline.com/error?code={code}"}
+    if suberror:
+        more["suberror"] = suberror
+    return error(name, f"AADSTS{code}: scripted refusal. Trace ID: 0001 Correlation ID: 0002 Timestamp: 2026-11-23 12:00:00Z",
+                 status, [code], **more)
+
+
+class Grant:
+    """What one consent gave: every token of it ends with it."""
+
+    def __init__(self, user, granted):
+        self.user, self.granted, self.alive = user, granted, True
+
+
 class Request:
     def __init__(self, endpoint, form, headers):
         self.endpoint, self.form, self.headers, self.at = endpoint, form, headers, time.monotonic()
+        self.answer = None  # once there is one
 
     def __repr__(self):
         return f"<{self.endpoint} {sorted(self.form)}>"
@@ -70,17 +121,28 @@ class Provider:
     pending device answers, how long access tokens are."""
 
     def __init__(self, profile="microsoft", user="pbx@contoso.example", client_id="client-1", client_secret=None,
-                 expires_in=3600):
+                 expires_in=3600, clock=None, rotation=None, certificate=None, service_key=None):
+        """rotation: none (the refresh token stays), replace (a new one each time, the old ones go on working), strict (an old
+        one that is used again ends its whole grant). certificate, service_key: PEM files that assertions are checked with;
+        without them they are believed."""
         self.profile, self.user, self.client_id, self.client_secret = profile, user, client_id, client_secret
-        self.expires_in = expires_in
+        self.expires_in, self.clock = expires_in, clock
+        self.rotation = rotation or ("replace" if profile == "microsoft" else "none")
+        self.certificate, self.service_key = certificate, service_key
+        self.skew = 0        # seconds that its clock is ahead of everybody's
+        self.delegates = {}  # a mailbox: who may send as it
+        self.page = False    # shows a consent page with a form instead of consenting at once
+        self.hung = threading.Event()  # lets go what hangs
+        self.faults = []     # [what, times left (None: no end), grant]
         self.requests = []
         self.secrets = set()
+        if client_secret:
+            self.secrets.add(client_secret)
         self.codes = {}      # code -> dict of the authorization request, with "user" and "granted"
-        self.refresh = {}    # refresh token -> dict(user, granted)
-        self.access = {}     # access token -> dict(user, granted, until)
-        self.devices = {}    # device code -> dict(user_code, state: pending|approved|denied, user)
+        self.refresh = {}    # refresh token -> dict(grant, used, ended)
+        self.access = {}     # access token -> dict(grant, until, revoked)
+        self.devices = {}    # device code -> dict(user_code, state: pending|approved|denied, user, until)
         self.device_interval, self.device_expires_in = 5, 900
-        self.rotates = profile == "microsoft"
         self.revoked = []
         self._answers = {}
         self._lock = threading.RLock()
@@ -94,6 +156,9 @@ class Provider:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def date_time_string(self, timestamp=None):
+                return super().date_time_string(provider.now() + provider.skew if timestamp is None else timestamp)
+
             def do_GET(self):
                 provider._handle(self, b"")
 
@@ -104,12 +169,13 @@ class Provider:
                 pass
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server.daemon_threads, self._server.block_on_close = True, False
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
         return self
 
     def stop(self):
+        self.hung.set()
         if self._server:
             self._server.shutdown()
             self._server.server_close()
@@ -121,6 +187,9 @@ class Provider:
 
     def __exit__(self, *_):
         self.stop()
+
+    def now(self):
+        return time.time() + (self.clock.offset if self.clock else 0)
 
     # For the configuration
 
@@ -156,6 +225,68 @@ class Provider:
             return [r for r in self.requests if r.endpoint == endpoint
                     and (grant is None or r.form.get("grant_type", "").endswith(grant))]
 
+    def fail(self, what, times=1, grant=None):
+        """The next `times` token requests (None: all, until heal) meet a fault: a name of FAULTS, an Answer, or a function of
+        the Request as in answer(). grant: those of that grant_type only, the end of its name."""
+        assert not isinstance(what, str) or what in FAULTS, what
+        with self._lock:
+            self.faults.append([what, times, grant])
+
+    def heal(self):
+        with self._lock:
+            self.faults.clear()
+            self._answers.clear()
+
+    def count(self, grant=None, endpoint="token"):
+        return len(self.seen(endpoint, grant))
+
+    def revoke_grants(self):
+        """As if everybody had withdrawn their consent."""
+        with self._lock:
+            for token in [*self.refresh.values(), *self.access.values()]:
+                token["grant"].alive = False
+
+    def revoke_access(self):
+        """Access tokens issued so far count no more; their grants go on."""
+        with self._lock:
+            for token in self.access.values():
+                token["revoked"] = True
+
+    def check_access(self, user, text):
+        """What a mail server asks: "" where the token logs this user in, else why not."""
+        with self._lock:
+            token = self.access.get(text)
+            if token is None:
+                return "unknown"
+            if token["until"] <= self.now():
+                return "expired"
+            if token["revoked"] or not token["grant"].alive:
+                return "revoked"
+            owner, scope = token["grant"].user, token["grant"].granted.split()
+        if user.lower() != owner.lower() and owner not in self.delegates.get(user, ()):
+            return "another user"
+        return "" if MAIL_SCOPE[self.profile] in scope or any(s.endswith("/.default") for s in scope) else "no mail scope"
+
+    def store(self, state, account, age=0, **keys):
+        """Puts the token of an authorization `age` seconds ago into STATE/tokens, as the verbs do it. Returns its path."""
+        scope = MAIL_SCOPE[self.profile] + " openid email"
+        with self._lock:
+            body = self._issue(self.user, scope, expires_in=self.expires_in - age).json()
+        if "refresh_token" not in body:
+            body["refresh_token"] = self._refresh_token(Grant(self.user, scope))
+        at = self.now() - age
+        token = {"version": 1, "access_token": body["access_token"], "refresh_token": body["refresh_token"],
+                 "scope": body["scope"], "mailbox": self.user, "flow": "authorization_code", "client_id": self.client_id,
+                 "obtained_ns": int(at * 1e9), "expires_ns": int((at + self.expires_in) * 1e9), "authorized_ns": int(at * 1e9),
+                 "refresh_used_ns": int(at * 1e9), "needs_login": False, **keys}
+        tokens = pathlib.Path(state) / "tokens"
+        tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh, path = tokens / f".{account}.fresh", tokens / f"{account}.json"
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps(token))
+        fresh.rename(path)
+        return path
+
     # The person in front of the browser
 
     def consent(self, url, user=None, granted=None, refuse=None):
@@ -171,9 +302,21 @@ class Provider:
         else:
             code = back["code"] = self._secret("code", 400 if self.profile == "microsoft" else 60)
             with self._lock:
-                self.codes[code] = {**asked, "user": user or self.user, "granted": granted or asked["scope"]}
+                self.codes[code] = {**asked, "user": user or self.user, "granted": granted or asked["scope"],
+                                    "until": self.now() + CODE_LIFE_S}
         joint = "&" if "?" in asked["redirect_uri"] else "?"
         return asked["redirect_uri"] + joint + urllib.parse.urlencode(back)
+
+    def _consent_page(self, asked):
+        hidden = "".join(f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
+                         for name, value in asked.items())
+        return Answer(200, f"<form method=post action=/consent>{hidden}<input name=user value=''>"
+                      "<input type=submit name=choice value=Allow></form>", {"Content-Type": "text/html; charset=utf-8"})
+
+    def _consent(self, form):
+        asked = {name: value for name, value in form.items() if name not in ("user", "choice")}
+        url = f"{self.url}/authorize?{urllib.parse.urlencode(asked)}"
+        return Answer(302, "", {"Location": self.consent(url, user=form.get("user") or None)})
 
     def approve_device(self, user=None, deny=False):
         """Enters the code of the newest device authorization."""
@@ -196,26 +339,85 @@ class Provider:
                     self.secrets.add(form[name])
             script = self._answers.get(endpoint, [])
             answer = script.pop(0) if script else None
+            fault = self._fault(request) if answer is None and endpoint == "token" else None
         if callable(answer):
             answer = answer(request)
+        if answer is None and fault is not None:
+            answer = self._instead(fault, request)
         if answer is None:
             with self._lock:
                 answer = getattr(self, f"_{endpoint}", self._unknown)(form)
+            answer = self._altered(fault, answer) if isinstance(fault, str) and answer.status == 200 else answer
         if answer.wait is not None:
             answer.wait.wait(60)
+        request.answer = answer
         self._send(handler, answer)
+
+    def _fault(self, request):
+        for fault in self.faults:
+            if fault[1] != 0 and request.form.get("grant_type", "").endswith(fault[2] or ""):
+                fault[1] = fault[1] and fault[1] - 1
+                return fault[0]
+        return None
+
+    def _instead(self, fault, request):
+        """The answer of a fault that leaves the endpoint alone; None where the request is served."""
+        if callable(fault):
+            return fault(request)
+        page = {"Content-Type": "text/html"}
+        retry = {"Retry-After": str(RETRY_AFTER_S)}
+        if isinstance(fault, Answer):
+            return fault
+        if fault == "hang":
+            self.hung.wait()
+        return {"html_502": Answer(502, "<html><h1>502 Bad Gateway</h1></html>", page),
+                "html_200": Answer(200, "<html>Sign in to the guest network</html>", page),
+                "rate_429": Answer(429, {"error": "rate_limit_exceeded"}, retry),
+                "rate_429_html": Answer(429, "<html>slow down</html>", {**page, **retry}),
+                "huge": Answer(200, _huge(), {"Content-Type": "application/json", "Content-Length": str(HUGE)}),
+                "hang": Answer(0), "drop": Answer(0)}.get(fault)
+
+    def _altered(self, fault, answer):
+        body = answer.json()
+        without = {"no_refresh": "refresh_token", "no_access": "access_token", "no_id_token": "id_token"}
+        body.pop(without.get(fault), None)
+        if fault == "expires_string":
+            body["expires_in"] = str(body["expires_in"])
+        elif fault == "expires_missing":
+            del body["expires_in"]
+        elif fault == "expires_zero":
+            body["expires_in"] = 0
+        elif fault == "reduced_scope":
+            body["scope"] = "openid email"
+        elif fault == "other_user":
+            body["id_token"] = self.id_token("somebody.else@contoso.example")
+        elif fault == "odd_token":
+            body["access_token"] = "two words\r\n" + body["access_token"]
+        elif fault == "array":
+            body = [body]
+        changed = Answer(200, body)
+        if fault in ("truncated", "short"):
+            if fault == "short":  # fewer octets than promised
+                changed.headers["Content-Length"] = str(len(changed.body))
+            changed.body = changed.body[:len(changed.body) // 2]
+        return changed
 
     @staticmethod
     def _send(handler, answer):
+        handler.close_connection = True
+        if answer.status == 0:
+            return
+        whole = isinstance(answer.body, bytes)
         try:
             handler.send_response(answer.status)
-            for name, value in {"Content-Length": str(len(answer.body)), "Cache-Control": "no-store", **answer.headers}.items():
+            size = {"Content-Length": str(len(answer.body))} if whole else {}
+            for name, value in {**size, "Cache-Control": "no-store", **answer.headers}.items():
                 handler.send_header(name, value)
             handler.end_headers()
-            handler.wfile.write(answer.body)
+            for part in [answer.body] if whole else answer.body:
+                handler.wfile.write(part)
         except OSError:
             pass  # the client went away; that is its right
-        handler.close_connection = True
 
     @staticmethod
     def _unknown(_):
@@ -227,11 +429,15 @@ class Provider:
         return text
 
     def _authorize(self, form):
+        if self.page:
+            return self._consent_page(form)
         return Answer(302, "", {"Location": self.consent(f"{self.url}/authorize?{urllib.parse.urlencode(form)}")})
 
     def _client_problem(self, form):
         if form.get("client_id") != self.client_id:
             return error("invalid_client", "no such client", 401)
+        if self.certificate and not self._client_assertion_is_right(form):
+            return error("invalid_client", "AADSTS700027: Client assertion failed signature validation.", 401, [700027])
         if self.client_secret is not None and "client_assertion" not in form and form.get("client_secret") != self.client_secret:
             return error("invalid_client", "AADSTS7000215: Invalid client secret provided.", 401, [7000215])
         if self.client_secret is None and "client_secret" in form:
@@ -242,6 +448,8 @@ class Provider:
         grant = form.get("grant_type")
         if grant == JWT_BEARER:
             claims = jwt_claims(form["assertion"])
+            if self.service_key and not self._service_assertion_is_right(form["assertion"]):
+                return error("invalid_grant", "Invalid JWT Signature.")
             return self._issue(claims["sub"], claims["scope"], refresh=False, identity=False)
         problem = self._client_problem(form)
         if problem:
@@ -253,12 +461,15 @@ class Provider:
         if grant == DEVICE_CODE:
             return self._token_by_device(form)
         if grant == "client_credentials":
-            return self._issue("app", form["scope"], refresh=False, identity=False)
+            answer = self._issue(self.user, form["scope"], refresh=False, identity=False)
+            body = answer.json()
+            del body["scope"]  # Microsoft does not say
+            return Answer(200, body)
         return error("unsupported_grant_type")
 
     def _token_by_code(self, form):
         asked = self.codes.pop(form.get("code"), None)
-        if asked is None:
+        if asked is None or asked["until"] <= self.now():
             return error("invalid_grant", "the code is unknown, expired or was used")
         challenge = b64url(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
         if challenge != asked["code_challenge"] or form.get("redirect_uri") != asked["redirect_uri"]:
@@ -267,15 +478,18 @@ class Provider:
 
     def _token_by_refresh(self, form):
         known = self.refresh.get(form.get("refresh_token"))
-        if known is None:
+        if known is None or not known["grant"].alive:
             return error("invalid_grant", "Token has been expired or revoked.")
-        if self.rotates:
-            del self.refresh[form["refresh_token"]]
-        return self._issue(known["user"], known["granted"], refresh=self.rotates)
+        if known["ended"]:  # somebody has stolen one of the two
+            known["grant"].alive = False
+            return error("invalid_grant", "The refresh token was used already.")
+        known["used"] += 1
+        known["ended"] = self.rotation == "strict"
+        return self._issue(None, None, refresh=self.rotation != "none", grant=known["grant"])
 
     def _token_by_device(self, form):
         device = self.devices.get(form.get("device_code"))
-        if device is None:
+        if device is None or device["until"] <= self.now():
             return error("expired_token")
         if device["state"] == "pending":
             return error("authorization_pending", status=428 if self.profile == "google" else 400)
@@ -284,17 +498,23 @@ class Provider:
             return error("authorization_declined" if self.profile == "microsoft" else "access_denied")
         return self._issue(device["user"], device["scope"])
 
-    def _issue(self, user, granted, refresh=True, identity=True):
+    def _refresh_token(self, grant):
+        token = self._secret("refresh", 1200 if self.profile == "microsoft" else 100)
+        self.refresh[token] = {"grant": grant, "used": 0, "ended": False}
+        return token
+
+    def _issue(self, user, granted, refresh=True, identity=True, grant=None, expires_in=None):
+        grant = grant or Grant(user, granted)
         access = self._secret("access", 2500 if self.profile == "microsoft" else 220)
-        self.access[access] = {"user": user, "granted": granted, "until": time.time() + self.expires_in}
-        body = {"token_type": "Bearer", "access_token": access, "expires_in": self.expires_in, "scope": self._scope(granted)}
+        lifetime = self.expires_in if expires_in is None else expires_in
+        self.access[access] = {"grant": grant, "until": self.now() + lifetime, "revoked": False}
+        body = {"token_type": "Bearer", "access_token": access, "expires_in": lifetime, "scope": self._scope(grant.granted)}
         if refresh:
-            token = body["refresh_token"] = self._secret("refresh", 1200 if self.profile == "microsoft" else 100)
-            self.refresh[token] = {"user": user, "granted": granted}
+            body["refresh_token"] = self._refresh_token(grant)
         if identity:
-            body["id_token"] = self.id_token(user)
+            body["id_token"] = self.id_token(grant.user)
         if self.profile == "microsoft":
-            body["ext_expires_in"] = self.expires_in
+            body["ext_expires_in"] = lifetime
         return Answer(200, body)
 
     def _scope(self, granted):
@@ -310,7 +530,8 @@ class Provider:
 
     def _device(self, form):
         code = self._secret("device", 60)
-        self.devices[code] = {"state": "pending", "scope": form.get("scope", ""), "user": None}
+        self.devices[code] = {"state": "pending", "scope": form.get("scope", ""), "user": None,
+                              "until": self.now() + self.device_expires_in}
         return Answer(200, {"device_code": code, "user_code": "ABCD-EFGH", "verification_uri": f"{self.url}/link",
                             "expires_in": self.device_expires_in, "interval": self.device_interval})
 
@@ -319,5 +540,61 @@ class Provider:
         known = self.refresh.pop(token, None) or self.access.pop(token, None)
         if known is None:
             return error("invalid_token", "Token expired or revoked")
+        known["grant"].alive = False
         self.revoked.append(token)
         return Answer(200, {})
+
+    # Assertions
+
+    def _client_assertion_is_right(self, form):
+        """Microsoft's: PS256, with the certificate's thumbprint."""
+        assertion = form.get("client_assertion", "")
+        if form.get("client_assertion_type") != ASSERTION or not signature_is_right(assertion, self.certificate, "PS256"):
+            return False
+        claims, now = jwt_claims(assertion), self.now() + self.skew
+        return jwt_header(assertion).get("x5t#S256") == thumbprint(self.certificate) and bool(claims.get("jti")) and \
+            claims["iss"] == claims["sub"] == self.client_id and claims["aud"] == f"{self.url}/token" and \
+            claims["nbf"] <= now + 1 and now < claims["exp"] <= now + 601
+
+    def _service_assertion_is_right(self, assertion):
+        """Google's: RS256 by the key of the service account, no longer than an hour."""
+        claims, now = jwt_claims(assertion), self.now() + self.skew
+        return signature_is_right(assertion, self.service_key, "RS256") and claims["aud"] == f"{self.url}/token" and \
+            claims["iat"] - 60 <= now < claims["exp"] <= claims["iat"] + 3600
+
+
+def jwt_header(token):
+    part = token.split(".")[0]
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def thumbprint(certificate):
+    text = re.search(r"BEGIN CERTIFICATE-----(.*?)-----END", pathlib.Path(certificate).read_text(), re.S)[1]
+    return b64url(hashlib.sha256(base64.b64decode("".join(text.split()))).digest())
+
+
+def signature_is_right(jwt, pem, algorithm):
+    """Whether openssl(1) finds the signature of a JWT right by the key or certificate of a PEM file."""
+    parts = jwt.split(".")
+    if len(parts) != 3 or jwt_header(jwt).get("alg") != algorithm:
+        return False
+    kind = ["x509", "-pubkey", "-noout"] if "CERTIFICATE" in pathlib.Path(pem).read_text() else ["pkey", "-pubout"]
+    pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"] if algorithm == "PS256" else []
+    with tempfile.TemporaryDirectory() as work:
+        signature, public = pathlib.Path(work, "signature"), pathlib.Path(work, "public.pem")
+        signature.write_bytes(base64.urlsafe_b64decode(parts[2] + "=" * (-len(parts[2]) % 4)))
+        public.write_bytes(subprocess.run(["openssl", *kind, "-in", str(pem)], check=True, capture_output=True).stdout)
+        done = subprocess.run(["openssl", "dgst", "-sha256", *pss, "-verify", str(public), "-signature", str(signature)],
+                              input=f"{parts[0]}.{parts[1]}".encode(), capture_output=True)
+    return done.returncode == 0
+
+
+def _huge():
+    """A JSON object of HUGE octets, in parts."""
+    head, tail = b'{"access_token": "', b'", "expires_in": 3600}'
+    yield head
+    left, part = HUGE - len(head) - len(tail), b"a" * 65536
+    while left > 0:
+        yield part[:left]
+        left -= min(left, len(part))
+    yield tail
