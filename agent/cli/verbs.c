@@ -94,6 +94,16 @@ const struct cli_verb cli_verbs[] = {
             "                    revoke the token at the provider and remove it here\n\n"
             "See outtray-oauth(8).\n",
     },
+    {
+        .name = "doctor",
+        .run = cli_doctor,
+        .synopsis = "[--send ADDRESS] [--json] ACCOUNT",
+        .summary = "Try everything an account needs, one stage after the other, as the agent's user",
+        .help = "Files, DNS, TCP, TLS, EHLO, credentials, AUTH, MAIL FROM and RSET: each with its time, the\n"
+                "other side's words and what to do next. Nothing is sent. 1 where a stage failed.\n\n"
+                "  --send ADDRESS    also send one test message there\n"
+                "  --json            the same as one JSON object\n",
+    },
     {0},
 };
 

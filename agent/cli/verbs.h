@@ -9,6 +9,7 @@ int cli_queue(int argc, char **argv);
 int cli_submit(int argc, char **argv);
 int cli_explain(int argc, char **argv);
 int cli_oauth(int argc, char **argv);
+int cli_doctor(int argc, char **argv);
 
 // The whole command line: picks the verb. What main does.
 int cli_main(int argc, char **argv);
