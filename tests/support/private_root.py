@@ -15,6 +15,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 @functools.lru_cache
+def propagation():
+    """How unshare keeps our mounts to ourselves. In a chroot whose root is no mount point it cannot make everything
+    private; where nothing is shared to begin with, that is not needed."""
+    shared = "shared:" in pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    return "private" if shared else "unchanged"
+
+
+@functools.lru_cache
 def obstacle():
     """Why private roots cannot be had here, or ""."""
     if os.geteuid() != 0:
@@ -23,7 +31,7 @@ def obstacle():
         if shutil.which(tool) is None:
             return f"{tool} is missing"
     probe = subprocess.run(
-        ["unshare", "--mount", "--pid", "--fork", "sh", "-c",
+        ["unshare", "--mount", "--propagation", propagation(), "--pid", "--fork", "sh", "-c",
          "d=$(mktemp -d) && mount -t tmpfs probe $d && mkdir $d/u $d/w $d/r && "
          "mount -t overlay -o lowerdir=/,upperdir=$d/u,workdir=$d/w overlay $d/r; s=$?; "
          "umount $d/r; umount $d; rmdir $d; exit $s"],
@@ -52,8 +60,8 @@ class PrivateRoot:
         with open(self.log, "wb") as out:
             # setpriv: should the test itself be killed, its server goes too.
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child",
-                 str(HERE / "private_root.sh"), str(self.work), str(self.shared), *map(str, self.packages)],
+                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", propagation(), "--pid",
+                 "--fork", "--kill-child", str(HERE / "private_root.sh"), str(self.work), str(self.shared), *map(str, self.packages)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/")
         return self
 
