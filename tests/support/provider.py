@@ -131,6 +131,7 @@ class Provider:
         self.certificate, self.service_key = certificate, service_key
         self.skew = 0        # seconds that its clock is ahead of everybody's
         self.delegates = {}  # a mailbox: who may send as it
+        self.access_size = 2500 if profile == "microsoft" else 220  # octets of an access token
         self.page = False    # shows a consent page with a form instead of consenting at once
         self.hung = threading.Event()  # lets go what hangs
         self.faults = []     # [what, times left (None: no end), grant]
@@ -505,7 +506,7 @@ class Provider:
 
     def _issue(self, user, granted, refresh=True, identity=True, grant=None, expires_in=None):
         grant = grant or Grant(user, granted)
-        access = self._secret("access", 2500 if self.profile == "microsoft" else 220)
+        access = self._secret("access", self.access_size)
         lifetime = self.expires_in if expires_in is None else expires_in
         self.access[access] = {"grant": grant, "until": self.now() + lifetime, "revoked": False}
         body = {"token_type": "Bearer", "access_token": access, "expires_in": lifetime, "scope": self._scope(grant.granted)}
