@@ -147,7 +147,7 @@ void kept_found(struct kept *kept, int error, struct token *token)
     const char *needs = misfit ? misfit : token->needs_login ? token->needs : NULL;
     if (same && !needs && !(kept->needs && kept->needs_login))
         return; // a reload that changed nothing
-    if (!misfit && had && !same)
+    if (!misfit && !first && !same)
         kept_log(kept, LOG_NOTICE_LEVEL, "token_found",
             "a token that another process stored is used from now on", NULL, NULL);
     if (!needs) {
