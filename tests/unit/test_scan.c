@@ -1,0 +1,243 @@
+// Refills and looks: which names of new/ are read ahead, in which order, and what an event was about.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "agent/delivery/scan.h"
+#include "delivery_support.h"
+
+static int set_up(void **state)
+{
+    struct world *world = calloc(1, sizeof *world);
+    world_make(world, "");
+    *state = world;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    world_end(*state);
+    free(*state);
+    return 0;
+}
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+static struct refill *refill_at(struct world *world, long position)
+{
+    struct refill *refill = refill_new(NULL, world->acme, position, NULL);
+    assert_non_null(refill);
+    refill->job.run(&refill->job);
+    assert_int_equal(refill->error, 0);
+    return refill;
+}
+
+static void put_status(struct world *world, const char *name, int64_t next_attempt)
+{
+    struct status *status = status_new();
+    status->inode = inode_in(world->acme, SPOOL_DEFERRED, name);
+    status->next_attempt = clock_timespec(next_attempt);
+    assert_int_equal(status_write(dir_of(world->acme, SPOOL_DEFERRED), name, status), 0);
+    status_free(status);
+}
+
+static void an_empty_directory_gives_nothing(void **state)
+{
+    struct refill *refill = refill_at(*state, 0);
+    assert_int_equal(refill->names.n, 0);
+    assert_int_equal(refill->ignored.n, 0);
+    assert_true(refill->complete);
+    assert_int_equal(refill->position, 0);
+    refill_free(refill);
+    refill_free(NULL);
+}
+
+static void names_come_oldest_first_with_their_priority(void **state)
+{
+    struct world *world = *state;
+    static const char *const names[] = {"third", "first", "second"};
+    static const int64_t times[] = {300, 100, 200};
+    for (int i = 0; i < 3; i++) {
+        put_in(world->acme, SPOOL_NEW, names[i], i == 2 ? "X-Outtray-Priority: high\n" PLAIN : PLAIN);
+        set_mtime(world->acme, SPOOL_NEW, names[i], times[i] * CLOCK_SECOND);
+    }
+    struct refill *refill = refill_at(world, 0);
+    assert_true(refill->complete);
+    assert_int_equal(refill->names.n, 3);
+    assert_string_equal(refill->names.items[0].text, "first");
+    assert_string_equal(refill->names.items[1].text, "second");
+    assert_string_equal(refill->names.items[2].text, "third");
+    assert_true(refill->names.items[0].time == 100 * CLOCK_SECOND);
+    assert_false(refill->names.items[0].high);
+    assert_true(refill->names.items[1].high);
+    assert_false(refill->names.items[2].high);
+    refill_free(refill);
+}
+
+static void what_is_no_message_is_named_apart(void **state)
+{
+    struct world *world = *state;
+    int dir = dir_of(world->acme, SPOOL_NEW);
+    put_in(world->acme, SPOOL_NEW, "m", PLAIN);
+    put_in(world->acme, SPOOL_NEW, "m.status", PLAIN);
+    put_in(world->acme, SPOOL_NEW, "new\nline", PLAIN);
+    put_in(world->acme, SPOOL_NEW, ".hidden", PLAIN);
+    assert_int_equal(mkfifoat(dir, "fifo", 0600), 0);
+    assert_int_equal(mkdirat(dir, "directory", 0700), 0);
+    assert_int_equal(symlinkat("m", dir, "link"), 0);
+    struct refill *refill = refill_at(world, 0);
+    assert_int_equal(refill->names.n, 1);
+    assert_string_equal(refill->names.items[0].text, "m");
+    assert_int_equal(refill->ignored.n, 5); // but for the hidden one, which is nobody's message
+    assert_true(refill->complete);
+    refill_free(refill);
+    assert_int_equal(entries_in(world->acme, SPOOL_NEW), 7);
+}
+
+static void many_put(struct world *world, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "m%05u", i);
+        int fd = openat(dir_of(world->acme, SPOOL_NEW), name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        struct timespec times[2] = {
+            {1700000000 + (int)(i * 7919 % n), 0}, {1700000000 + (int)(i * 7919 % n), 0}};
+        assert_int_equal(futimens(fd, times), 0);
+        close(fd);
+    }
+}
+
+static void of_one_batch_the_oldest_are_handed_over(void **state)
+{
+    struct world *world = *state;
+    enum { N = BACKLOG_NEW_MAX + 500 };
+    many_put(world, N);
+    struct refill *refill = refill_at(world, 0);
+    assert_int_equal(refill->names.n, BACKLOG_NEW_MAX);
+    assert_false(refill->complete); // some found no room
+    for (size_t i = 0; i < refill->names.n; i++)
+        assert_true(refill->names.items[i].time == (1700000000 + (int64_t)i) * CLOCK_SECOND);
+    refill_free(refill);
+}
+
+static void no_name_starves_in_a_large_directory(void **state)
+{
+    struct world *world = *state;
+    enum { N = SCAN_BATCH * 2 + 1000 };
+    static bool seen[N];
+    memset(seen, 0, sizeof seen);
+    many_put(world, N);
+    long position = 0;
+    unsigned refills = 0, n_seen = 0;
+    do { // what was handed over is claimed and gone before the next refill
+        struct refill *refill = refill_at(world, position);
+        position = refill->position;
+        assert_true(refill->names.n <= BACKLOG_NEW_MAX);
+        for (size_t i = 0; i < refill->names.n; i++) {
+            unsigned number = (unsigned)strtoul(refill->names.items[i].text + 1, NULL, 10);
+            assert_false(seen[number]);
+            seen[number] = true;
+            n_seen++;
+            assert_int_equal(unlinkat(dir_of(world->acme, SPOOL_NEW), refill->names.items[i].text, 0), 0);
+        }
+        refill_free(refill);
+        assert_true(++refills < 100);
+    } while (n_seen < N);
+    assert_int_equal(entries_in(world->acme, SPOOL_NEW), 0);
+    struct refill *refill = refill_at(world, 0);
+    assert_true(refill->complete);
+    refill_free(refill);
+}
+
+static void due_is(struct world *world, const char *name, int64_t expected)
+{
+    int64_t due = -1;
+    assert_int_equal(scan_due(world->acme->dirs->spool, name, &due, NULL), 0);
+    assert_true(due == expected);
+}
+
+static void a_deferred_message_is_due_when_its_status_says(void **state)
+{
+    struct world *world = *state;
+    int64_t later = 2100000000 * CLOCK_SECOND, due;
+    put_in(world->acme, SPOOL_DEFERRED, "m", PLAIN);
+    set_mtime(world->acme, SPOOL_DEFERRED, "m", 1700000000 * CLOCK_SECOND);
+    due_is(world, "m", 0); // without a status: now
+    put_status(world, "m", later);
+    due_is(world, "m", later);
+    struct timespec ctime = {0};
+    assert_int_equal(scan_due(world->acme->dirs->spool, "m", &due, &ctime), 0);
+    assert_true(ctime.tv_sec > 1700000000);
+    set_mtime(world->acme, SPOOL_DEFERRED, "m.status", 1800000000 * CLOCK_SECOND); // touch -d
+    due_is(world, "m", 1800000000 * CLOCK_SECOND);
+    assert_int_equal(scan_due(world->acme->dirs->spool, "gone", &due, NULL), -ENOENT);
+}
+
+static void a_touched_message_is_due_now(void **state)
+{
+    struct world *world = *state;
+    put_in(world->acme, SPOOL_DEFERRED, "m", PLAIN);
+    put_status(world, "m", 2100000000 * CLOCK_SECOND);
+    set_mtime(world->acme, SPOOL_DEFERRED, "m", clock_wall() + 10 * CLOCK_SECOND);
+    due_is(world, "m", 0);
+    put_status(world, "m", 2100000000 * CLOCK_SECOND);
+    set_mtime(world->acme, SPOOL_DEFERRED, "m", 1700000000 * CLOCK_SECOND);
+    due_is(world, "m", 2100000000 * CLOCK_SECOND);
+}
+
+static void what_is_no_file_in_deferred_has_no_time(void **state)
+{
+    struct world *world = *state;
+    int64_t due = 77;
+    assert_int_equal(mkdirat(dir_of(world->acme, SPOOL_DEFERRED), "d", 0700), 0);
+    assert_true(scan_due(world->acme->dirs->spool, "d", &due, NULL) < 0);
+}
+
+static void a_look_answers_for_each_name(void **state)
+{
+    struct world *world = *state;
+    put_in(world->acme, SPOOL_NEW, "high", "X-Outtray-Priority: high\n" PLAIN);
+    put_in(world->acme, SPOOL_NEW, "low", PLAIN);
+    put_in(world->acme, SPOOL_DEFERRED, "m", PLAIN);
+    set_mtime(world->acme, SPOOL_DEFERRED, "m", 1700000000 * CLOCK_SECOND);
+    put_status(world, "m", 2100000000 * CLOCK_SECOND);
+    struct look *look = look_new(NULL, world->acme, NULL);
+    assert_non_null(look);
+    static const struct {
+        enum look_kind kind;
+        const char *name;
+    } rows[] = {{LOOK_PRIORITY, "high"}, {LOOK_PRIORITY, "low"}, {LOOK_PRIORITY, "gone"}, {LOOK_DUE, "m"},
+        {LOOK_DUE, "gone"}};
+    for (size_t i = 0; i < 5; i++) {
+        look->items[i] = (struct look_item){.kind = rows[i].kind};
+        (void)snprintf(look->items[i].name, sizeof look->items[i].name, "%s", rows[i].name);
+    }
+    look->n = 5;
+    look->job.run(&look->job);
+    assert_true(look->items[0].high);
+    assert_false(look->items[1].high);
+    assert_false(look->items[2].high);
+    assert_true(look->items[3].found);
+    assert_true(look->items[3].due == 2100000000 * CLOCK_SECOND);
+    assert_false(look->items[4].found);
+    look_free(look);
+    look_free(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_empty_directory_gives_nothing),
+        TEST(names_come_oldest_first_with_their_priority),
+        TEST(what_is_no_message_is_named_apart),
+        TEST(of_one_batch_the_oldest_are_handed_over),
+        TEST(no_name_starves_in_a_large_directory),
+        TEST(a_deferred_message_is_due_when_its_status_says),
+        TEST(a_touched_message_is_due_now),
+        TEST(what_is_no_file_in_deferred_has_no_time),
+        TEST(a_look_answers_for_each_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
