@@ -110,6 +110,15 @@ static void claim_unsettled(struct dispatch *dispatch, struct message *message)
     backlog_put_off(&message->tenant->backlog, entry, loop_now(dispatch->loop) + INTAKE_SETTLE_MS * CLOCK_MS);
 }
 
+// Whether the account takes a claim that comes back now. A paused one has use for a single message, and only
+// when its probe is due: another, claimed before it paused, would lie in cur/ until then.
+static bool claim_is_wanted(const struct dispatch *dispatch, const struct pool *pool)
+{
+    int64_t wait = 0;
+    return pool->account->breaker == BREAKER_CLOSED ||
+           (pool->ready == 0 && account_allows(pool->account, loop_now(dispatch->loop), clock_wall(), &wait));
+}
+
 // Claimed: from here on the name belongs to us and not to the backlog.
 static void claim_taken(struct dispatch *dispatch, struct message *message)
 {
@@ -119,8 +128,7 @@ static void claim_taken(struct dispatch *dispatch, struct message *message)
     int error = 0;
     if (message->claim == CLAIM_READY) {
         struct tenant *route = dispatch_find_tenant(dispatch, message->outgoing->tenant->name);
-        if (route && route->pool && !dispatch->stopping &&
-            (route->pool->account->breaker == BREAKER_CLOSED || route->pool->ready == 0)) {
+        if (route && route->pool && !dispatch->stopping && claim_is_wanted(dispatch, route->pool)) {
             message->route = route;
             pool_ready(route->pool, message, false);
             return;

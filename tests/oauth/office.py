@@ -100,6 +100,11 @@ class Office:
         wait_until(lambda: len(self.agent.spool.names("master", "sent")) >= count, seconds, what)
         assert len(self.server.messages) == len({message.message_id for message in self.server.messages}) == count
 
+    def wait_new(self, names):
+        """Waits until these messages, and no others, lie in new/, untouched."""
+        wait_until(lambda: self.agent.spool.names("master", "new") == sorted(names), 10,
+                   lambda: f"{len(names)} in new/: {self.agent.spool.counts('master')}\n{self.agent.log_text()[-5000:]}")
+
     def account_status(self):
         status = self.agent.status()
         return (status or {}).get("accounts", {}).get(ACCOUNT, {})
