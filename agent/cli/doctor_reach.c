@@ -67,7 +67,7 @@ bool doctor_tcp(struct doctor *doctor, const struct addrinfo *list, int *ret_fd)
     int64_t timeout_ms = doctor->account->timeouts.connect_ms;
     char text[INET6_ADDRSTRLEN];
     unsigned n = 0, bad = 0;
-    int first = -1, fd, refused = 0;
+    int first = -1, fd = -1, refused = 0;
     doctor_begin(doctor, "tcp");
     if (timeout_ms > DOCTOR_CONNECT_MS)
         timeout_ms = DOCTOR_CONNECT_MS;

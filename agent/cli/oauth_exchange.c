@@ -173,7 +173,7 @@ int exchange_keep(struct exchange *exchange, struct oauth_answer *answer, struct
 
 int exchange_grant(struct exchange *exchange, const struct buffer *form, struct token *ret_token)
 {
-    struct oauth_answer answer;
+    struct oauth_answer answer = {0};
     int code = exchange_post(exchange, exchange->account->oauth.token_url, form, NULL, &answer);
     if (code != EX_OK)
         return code;
@@ -197,7 +197,7 @@ static int exchange_next(
     struct exchange *exchange, struct token *old, const struct buffer *form, struct token *ret_token)
 {
     bool unattended = oauth_flow_is_unattended(exchange->account->oauth.flow);
-    struct oauth_answer answer;
+    struct oauth_answer answer = {0};
     int code = exchange_post(exchange, exchange->account->oauth.token_url, form, old, &answer);
     if (code != EX_OK)
         return code;

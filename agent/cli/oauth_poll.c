@@ -103,7 +103,7 @@ static int wait_for_person(
         if (clock_boot() >= end)
             return exchange_fail(exchange, EX_TEMPFAIL, "try again", "nobody signed in within %lld s",
                 (long long)device->expires_in_s);
-        struct oauth_answer answer;
+        struct oauth_answer answer = {0};
         int code = ask_for_token(exchange, device, &answer);
         if (code != EX_OK)
             return code;
