@@ -46,6 +46,7 @@ void pool_add_tenant(struct pool *pool, struct tenant *tenant)
     tenant->next_in_pool = pool->tenants;
     pool->tenants = tenant;
     pool->n_tenants++;
+    pool->claiming += tenant->claiming;
     pool->pump = true;
 }
 
@@ -72,6 +73,7 @@ void pool_remove_tenant(struct pool *pool, struct tenant *tenant)
     if (*at) {
         *at = tenant->next_in_pool;
         pool->n_tenants--;
+        pool->claiming -= tenant->claiming; // they come back to the tenant's next pool, if any
     }
     if (tenant->active)
         pool_deactivate(pool, tenant);
