@@ -48,6 +48,9 @@ static int tear_down(void **state)
 
 static void wall_is_ahead(const struct world *world, int64_t seconds)
 {
+#ifndef OUTTRAY_TEST_CLOCK
+    skip(); // time cannot be moved in this build
+#endif
     char path[96], text[64];
     (void)snprintf(path, sizeof path, "%s/clock", world->path);
     (void)snprintf(text, sizeof text, "0 %lld", (long long)seconds); // the wall clock alone: timers stay
@@ -357,13 +360,11 @@ int main(void)
         TEST(a_release_makes_everything_due_that_was_deferred_before),
         TEST(entries_that_are_no_messages_are_named_and_counted),
         TEST(it_works_in_slices),
-#ifdef OUTTRAY_TEST_CLOCK
         TEST(retention_removes_by_ctime),
         TEST(without_retention_nothing_is_removed),
         cmocka_unit_test_setup_teardown(never_keeps_everything, set_up_keep, tear_down),
         TEST(retention_touches_no_directory_or_link),
         TEST(an_orphaned_status_waits_for_its_message_until_retention_ends),
-#endif
         TEST(a_replaced_directory_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
