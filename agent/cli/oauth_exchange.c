@@ -238,14 +238,24 @@ static int exchange_form(struct exchange *exchange, const struct token *old, str
         NULL, "%s", words);
 }
 
-static int exchange_renew_locked(struct exchange *exchange, bool force, struct token *ret_token)
+static bool is_same_access(const struct token *a, const struct token *b)
+{
+    return a->access.length == b->access.length &&
+           (!a->access.length || memcmp(a->access.text, b->access.text, a->access.length) == 0);
+}
+
+// seen: what was stored before the lock was asked for. Another one by now is fresh: whoever held the lock has
+// refreshed it, and however many ask, the provider is asked once.
+static int exchange_renew_locked(
+    struct exchange *exchange, bool force, const struct token *seen, struct token *ret_token)
 {
     struct token old = {0};
     struct buffer form;
     int error = token_read(exchange->state_fd, exchange->account->name, &old);
     if (error && error != -ENOENT && error != -EBADMSG)
         return exchange_file(exchange, error, ".json");
-    if (!error && !force && old.expires > clock_wall() + TOKEN_ENOUGH_S * CLOCK_SECOND) {
+    bool fresh = !force || !is_same_access(&old, seen);
+    if (!error && fresh && old.expires > clock_wall() + TOKEN_ENOUGH_S * CLOCK_SECOND) {
         *ret_token = old;
         return EX_OK;
     }
@@ -260,11 +270,14 @@ static int exchange_renew_locked(struct exchange *exchange, bool force, struct t
 
 int exchange_renew(struct exchange *exchange, bool force, struct token *ret_token)
 {
+    struct token seen = {0};
     int lock;
+    (void)token_read(exchange->state_fd, exchange->account->name, &seen); // trouble shows under the lock
     int code = exchange_lock(exchange, &lock);
-    if (code != EX_OK)
-        return code;
-    code = exchange_renew_locked(exchange, force, ret_token);
-    close(lock);
+    if (code == EX_OK) {
+        code = exchange_renew_locked(exchange, force, &seen, ret_token);
+        close(lock);
+    }
+    token_release(&seen);
     return code;
 }
