@@ -68,7 +68,9 @@ bool doctor_credentials(struct doctor *doctor, struct doctor_login *login);
 bool doctor_mail(struct doctor *doctor, const struct doctor_login *login); // auth and mail
 void doctor_send(struct doctor *doctor, const struct doctor_login *login);
 
-// What to do about a refused login, and the same for a reply to a command.
+// The words of a reply, should they repeat the secret, without it.
+void doctor_reply(struct doctor *doctor, const struct doctor_login *login, const char *text);
+// What to do about a refused login.
 const char *doctor_login_fix(const struct doctor *doctor, const struct smtp_closing *closing);
 
 #endif

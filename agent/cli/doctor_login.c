@@ -1,6 +1,7 @@
 // Stages `credentials`, `auth` and `mail`: as the agent does it, with its own set-up of a connection, up to a
 // MAIL command that is taken back by RSET.
 #include "agent/auth/credentials.h"
+#include "agent/auth/words.h"
 #include "agent/base/clock.h"
 #include "agent/cli/doctor.h"
 #include "agent/cli/oauth_verb.h"
@@ -10,6 +11,7 @@
 #include "spool-format/address.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +94,50 @@ const char *doctor_login_fix(const struct doctor *doctor, const struct smtp_clos
     return outcome.verdict == VERDICT_ACCOUNT_CREDENTIALS
                ? credentials_fix(doctor->account)
                : "see the server's words; the agent tries again by itself";
+}
+
+static void hide(char words[static OAUTH_WORDS_MAX], const char *text, size_t length)
+{
+    struct secret copy = {0};
+    if (secret_set(&copy, text, length) == 0)
+        words_hide(words, &copy);
+    secret_release(&copy);
+}
+
+// Some servers repeat what they were sent: the base64 of it.
+static void hide_encoded(char words[static OAUTH_WORDS_MAX], const struct buffer *said)
+{
+    struct buffer encoded;
+    size_t length = 4 * ((said->length + 2) / 3);
+    buffer_init(&encoded, length + 1);
+    buffer_make_secret(&encoded);
+    char *to = buffer_reserve(&encoded, length + 1);
+    if (to && said->length) {
+        buffer_grew(&encoded, (size_t)EVP_EncodeBlock(
+                                  (unsigned char *)to, (const unsigned char *)said->data, (int)said->length));
+        hide(words, encoded.data, encoded.length);
+    }
+    buffer_release(&encoded);
+}
+
+void doctor_reply(struct doctor *doctor, const struct doctor_login *login, const char *text)
+{
+    char words[OAUTH_WORDS_MAX];
+    (void)snprintf(words, sizeof words, "%s", text);
+    if (login->secret.length) {
+        struct buffer said;
+        buffer_init(&said, SECRET_SIZE_MAX + COMMAND_MAX);
+        buffer_make_secret(&said);
+        if (login->oauth)
+            (void)buffer_format(
+                &said, "user=%s\001auth=Bearer %s\001\001", login->username, login->secret.text);
+        else
+            (void)buffer_format(&said, "%c%s%c%s", 0, login->username, 0, login->secret.text);
+        hide_encoded(words, &said);
+        hide(words, login->secret.text, login->secret.length);
+        buffer_release(&said);
+    }
+    doctor_words(doctor, words);
 }
 
 struct line { // the connection that libcurl made
@@ -202,13 +248,13 @@ static bool stage_auth(struct line *line, const struct doctor_login *login)
     if (!connect_finish(&line->connect, code, &closing)) {
         doctor_detail(doctor, "at stage %s: %s", smtp_stage_name(closing.stage), closing.problem);
         if (closing.reply.code)
-            doctor_words(doctor, closing.reply.text);
+            doctor_reply(doctor, login, closing.reply.text);
         doctor_worsen(doctor, DOCTOR_FAILED);
         return doctor_end(doctor, doctor_login_fix(doctor, &closing));
     }
     if (login->username) {
         doctor_detail(doctor, "logged in as %s%s", login->username, login->oauth ? " by XOAUTH2" : "");
-        doctor_words(doctor, line->connect.last.text);
+        doctor_reply(doctor, login, line->connect.last.text);
     } else {
         doctor_detail(doctor, "auth: none");
         doctor_worsen(doctor, DOCTOR_SKIPPED);

@@ -13,19 +13,27 @@
 #define PORT_FALLBACK 8400
 #define URL_MAX       BROWSER_URL_MAX
 
-void oauth_advise_headless(const struct oauth_verb *run, uint16_t port)
+void oauth_advise_headless(const struct oauth_verb *run, uint16_t port, bool listens)
 {
     char host[HOST_NAME_MAX + 1];
+    const char *account = run->exchange.account->name;
     if (browser_has_display())
         return;
     if (gethostname(host, sizeof host))
         (void)snprintf(host, sizeof host, "HOST");
     host[HOST_NAME_MAX] = '\0';
     (void)fprintf(stderr,
-        "There is no display here (DISPLAY and WAYLAND_DISPLAY are not set): open it on any machine. Or let\n"
-        "the browser of your own machine come back here by itself; call there:\n"
-        "  ssh -t -L %u:127.0.0.1:%u %s outtray oauth login %s --port %u\n",
-        (unsigned)port, (unsigned)port, host, run->exchange.account->name, (unsigned)port);
+        "There is no display here (DISPLAY and WAYLAND_DISPLAY are not set): open it on any machine. ");
+    if (listens)
+        (void)fprintf(stderr,
+            "For\nthe browser of your own machine to come back here by itself, call there meanwhile:\n"
+            "  ssh -N -L %u:127.0.0.1:%u %s\n",
+            (unsigned)port, (unsigned)port, host);
+    else
+        (void)fprintf(stderr,
+            "For\nthe browser of your own machine to come back here by itself, call there instead:\n"
+            "  ssh -t -L %u:127.0.0.1:%u %s outtray oauth login %s --port %u\n",
+            (unsigned)port, (unsigned)port, host, account, (unsigned)port);
 }
 
 // A port for the redirect URI; nobody listens there when the browser comes.
@@ -69,7 +77,7 @@ static int show_url(const struct oauth_verb *run, const struct oauth_pending *pe
         "The last page will not load: its address holds the code. Copy that address (or the code in it) to\n"
         "  outtray oauth get-token %s\n",
         account->name);
-    oauth_advise_headless(run, port);
+    oauth_advise_headless(run, port, false);
     return EX_OK;
 }
 

@@ -98,7 +98,7 @@ static int show(struct oauth_verb *run, const struct waiting *waiting, uint16_t 
     if (fflush(stdout) != 0)
         return cli_fail(run->verb, EX_IOERR, "standard output takes no more");
     if (waiting->redirect && !run->port)
-        oauth_advise_headless(run, port);
+        oauth_advise_headless(run, port, true);
     (void)fprintf(stderr, "Waiting for the browser to come back%s\n",
         isatty(STDIN_FILENO) ? "; or paste the address of its last page here:" : " ...");
     return EX_OK;

@@ -284,11 +284,13 @@ int oauth_show_status(struct oauth_verb *run)
     const struct config_account *only = run->exchange.account;
     json_t *list = run->json ? json_array() : NULL;
     int code = EX_OK, error = 0;
+    size_t n = 0;
     for (size_t i = 0; i < run->config->n_accounts && !error; i++) {
         const struct config_account *account = &run->config->accounts[i];
         struct view view;
         if ((only && account != only) || !is_oauth(account))
             continue;
+        n++;
         error = look(run, account, &view);
         if (!error && view.person)
             code = CLI_FINDINGS;
@@ -302,6 +304,8 @@ int oauth_show_status(struct oauth_verb *run)
         json_decref(list);
         return error == -EACCES ? denied(run) : cli_fail(run->verb, EX_TEMPFAIL, "memory is short");
     }
+    if (!n && !list)
+        (void)fprintf(stderr, "No account has auth: google or auth: microsoft.\n");
     int printed = list ? print_json(list, run) : EX_OK;
     if (fflush(stdout) != 0)
         printed = cli_fail(run->verb, EX_IOERR, "standard output takes no more");

@@ -39,8 +39,8 @@ int oauth_take_code(struct oauth_verb *run, const struct oauth_pending *pending,
 // Reads a line of standard input. EX_OK; EX_NOINPUT at its end, with nothing before it.
 int oauth_read_line(struct buffer *line);
 
-// How to get through where no browser is here, on standard error.
-void oauth_advise_headless(const struct oauth_verb *run, uint16_t port);
+// How to get through where no browser is here, on standard error. listens: somebody waits at that port now.
+void oauth_advise_headless(const struct oauth_verb *run, uint16_t port, bool listens);
 
 // A wall clock time as "2026-11-23T15:04:05Z".
 #define OAUTH_TIME_SIZE 24

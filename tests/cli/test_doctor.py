@@ -255,6 +255,15 @@ def test_login_refused(practice):
     assert stages["mail"]["state"] == "skipped"
 
 
+def test_a_server_that_repeats_the_password(practice):
+    import base64
+    said = base64.b64encode(f"\0user\0{PASSWORD}".encode()).decode()
+    practice.secrets.add(said)
+    practice.account(practice.server("tls starttls CERT", "auth PLAIN", f"on AUTH: 535 5.7.8 not {PASSWORD} of {said}, sir"))
+    stages = check_failed(practice, "auth", words=", sir")
+    assert PASSWORD not in json.dumps(stages) and said not in json.dumps(stages)
+
+
 def test_no_login_offered(practice):
     practice.account(practice.server("tls starttls CERT"))
     check_failed(practice, "auth", details="AUTH")

@@ -8,7 +8,7 @@ import pytest
 
 from support.agent import binary, outtray
 
-VERBS = ["run", "init", "check", "queue", "submit", "explain"]
+VERBS = ["run", "init", "check", "queue", "submit", "explain", "oauth", "doctor"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
