@@ -53,9 +53,10 @@ enum keeper_state kept_state(const struct kept *kept)
     return kept_is_usable(kept) ? KEEPER_READY : KEEPER_WAITING;
 }
 
-void kept_notify(struct kept *kept)
+void kept_notify(struct kept *kept, enum keeper_state news)
 {
     kept->notify = true;
+    kept->news = news;
     (void)loop_timer_set(kept->keeper->params.loop, &kept->keeper->notifier, clock_boot());
 }
 
@@ -66,8 +67,8 @@ static void keeper_tell(struct loop_timer *timer)
         if (!kept->notify)
             continue;
         kept->notify = false;
-        if (kept->settings && !keeper->ending)
-            keeper->params.changed(kept->name, kept_state(kept), keeper->params.arg);
+        if (kept->settings && !keeper->ending && kept_state(kept) == kept->news)
+            keeper->params.changed(kept->name, kept->news, keeper->params.arg);
     }
 }
 
@@ -108,7 +109,7 @@ void kept_adopt(struct kept *kept, struct token *token, int64_t fetched)
     int64_t due = at_most(kept->expires - lead - random_below(lead / 4), now + KEEPER_IDLE_NS);
     kept_schedule(kept, due > now ? due : now);
     if (kept_is_usable(kept))
-        kept_notify(kept);
+        kept_notify(kept, KEEPER_READY);
 }
 
 void kept_set_needs(struct kept *kept, bool login, const char *words, const char *fix)
@@ -126,7 +127,7 @@ void kept_set_needs(struct kept *kept, bool login, const char *words, const char
         kept_schedule(kept, clock_boot() + KEEPER_NEEDS_NS + random_below(KEEPER_NEEDS_NS / 20));
     kept_log(kept, LOG_WARNING_LEVEL, login ? "token_needs_authorization" : "token_needs_somebody", kept->fix,
         "reason", kept->words);
-    kept_notify(kept);
+    kept_notify(kept, KEEPER_NEEDS);
 }
 
 const char *kept_misfit(const struct config_account *settings, const struct token *token)

@@ -111,7 +111,7 @@ static void flight_failed(struct flight *flight, int64_t retry_after_s)
         if (!kept->needs) {
             words_set(kept->words, "%s", flight->words);
             if (!kept_is_usable(kept))
-                kept_notify(kept);
+                kept_notify(kept, KEEPER_WAITING);
         }
     }
     flight_end(flight);
@@ -159,7 +159,7 @@ static void store_failed(struct flight *flight)
         flight->retry_wait = STORE_RETRY_MAX;
     (void)loop_timer_set(kept->keeper->params.loop, &flight->retry, clock_boot() + flight->retry_wait);
     if (!kept_is_usable(kept))
-        kept_notify(kept);
+        kept_notify(kept, KEEPER_WAITING);
 }
 
 static void flight_use(struct flight *flight)

@@ -40,7 +40,8 @@ struct kept {
     bool looking, look_again;    // the stored token is being read; something changed meanwhile
     bool loaded;                 // the stored token was read once
     bool skewed;                 // told that the clocks differ
-    bool notify;                 // `changed` is due
+    bool notify;                 // `changed` is due,
+    enum keeper_state news;      // with this, unless it is over by then
 };
 
 static inline bool secret_equal(const struct secret *a, const struct secret *b)
@@ -51,7 +52,7 @@ static inline bool secret_equal(const struct secret *a, const struct secret *b)
 // keeper.c
 bool kept_is_usable(const struct kept *kept);
 enum keeper_state kept_state(const struct kept *kept);
-void kept_notify(struct kept *kept);
+void kept_notify(struct kept *kept, enum keeper_state news);
 // Sets when the next refresh begins (boot).
 void kept_schedule(struct kept *kept, int64_t due);
 // Begins to use a token, which is taken over (emptied). fetched: by this keeper, with a request that began

@@ -255,6 +255,14 @@ enum account_change account_troubled(
     }
 }
 
+enum account_change account_mended(struct account *account)
+{
+    account->failures = 0;
+    if (account->breaker == BREAKER_CLOSED || account->breaker == BREAKER_QUOTA || !account->at_login)
+        return ACCOUNT_SAME;
+    return account_close(account);
+}
+
 void account_probe_over(struct account *account)
 {
     account->probing = false;

@@ -123,6 +123,10 @@ void account_probe_over(struct account *account);
 // quota keeps its park: asking again makes some providers prolong it.
 void account_retry_now(struct account *account, int64_t boot);
 
+// Its access token is there again: closes a breaker that a login, or the lack of a token, had opened. RESUMED
+// where it did.
+enum account_change account_mended(struct account *account);
+
 // STATE/accounts.json of all accounts given: parks and day counts. Replaced atomically and synced (it blocks
 // on the disk). 0 or negative errno; no file at all is 0; a file that cannot be understood is -EBADMSG and
 // ignored by the caller with a warning, the accounts are untouched then. Accounts of the file that are not

@@ -44,6 +44,7 @@ struct pool {
     size_t server_tries; // connection attempts in a row that failed, for going through the list
     struct loop_timer wake;
     bool pump;               // something changed: look at it before sleeping
+    bool token_good;         // its access token was there when last heard of
     struct stat secret_seen; // the password file when credentials were last refused
     uint64_t delivery[OBSERVE_BUCKETS + 1];
     double delivery_sum_s;

@@ -58,6 +58,7 @@ static void token_trouble(struct pool *pool, enum keeper_state state, const char
             .at_login = true,
             .fix =
                 "check the way from this host to the provider's token endpoint; it is tried again by itself"};
+    pool->token_good = false;
     bool findings = dispatch->once_findings;
     dispatch_account_changed(dispatch, pool,
         account_troubled(pool->account, &outcome, words, loop_now(dispatch->loop), clock_wall()));
@@ -75,8 +76,13 @@ static void token_changed(const char *name, enum keeper_state state, void *arg)
     struct account *account = pool->account;
     pool->pump = true;
     if (state == KEEPER_READY) {
-        if (account->breaker == BREAKER_CREDENTIALS || account->at_login)
+        // What the token was missed for is over. Where it was there all the time (a refresh), it is something
+        // else that is wrong, and a probe may find that mended too.
+        if (!pool->token_good)
+            dispatch_account_changed(dispatch, pool, account_mended(account));
+        else if (account->breaker == BREAKER_CREDENTIALS)
             account_retry_now(account, loop_now(dispatch->loop));
+        pool->token_good = true;
         return;
     }
     char words[OAUTH_WORDS_MAX];

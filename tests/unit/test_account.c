@@ -245,6 +245,23 @@ static void refused_credentials_pause_at_once_and_are_tried_hourly(void **state)
     world_end(&world);
 }
 
+static void a_token_that_is_there_again_closes_what_its_lack_opened(void **state)
+{
+    (void)state;
+    struct world world;
+    world_make(&world, "connections: 4");
+    assert_int_equal(account_mended(world.account), ACCOUNT_SAME);
+    assert_int_equal(trouble(&world, &refused), ACCOUNT_PAUSED);
+    assert_int_equal(account_mended(world.account), ACCOUNT_RESUMED);
+    assert_int_equal(world.account->breaker, BREAKER_CLOSED);
+    assert_true(allows(&world, NULL) > 1);
+    // Other trouble is not its business.
+    assert_int_equal(trouble(&world, &blocked), ACCOUNT_PAUSED);
+    assert_int_equal(account_mended(world.account), ACCOUNT_SAME);
+    assert_int_equal(world.account->breaker, BREAKER_CREDENTIALS);
+    world_end(&world);
+}
+
 static void a_blocked_sender_is_not_resumed_by_a_login(void **state)
 {
     (void)state;
@@ -866,6 +883,7 @@ int main(void)
         cmocka_unit_test(an_unreachable_account_is_probed_with_one_message_ever_later),
         cmocka_unit_test(a_probe_that_says_nothing_makes_room_for_the_next),
         cmocka_unit_test(refused_credentials_pause_at_once_and_are_tried_hourly),
+        cmocka_unit_test(a_token_that_is_there_again_closes_what_its_lack_opened),
         cmocka_unit_test(a_blocked_sender_is_not_resumed_by_a_login),
         cmocka_unit_test(a_reload_probes_what_settings_can_mend),
         cmocka_unit_test(a_quota_parks_until_its_time),
