@@ -1,7 +1,8 @@
 """An SMTP server on 127.0.0.1 that takes XOAUTH2 only, and asks the provider about each token.
 
 What it saw: `logins` (every AUTH), `connections`, `messages`. `refuse(reply, times)` scripts the next AUTHs: a reply such
-as "535 5.7.3 Authentication unsuccessful", or "334" for a JSON challenge and then 535, as Google does.
+as "535 5.7.3 Authentication unsuccessful", or "334" for a JSON challenge and then 535, as Google does; {token} and {initial} in
+a reply stand for what the client sent.
 """
 
 import base64
@@ -192,6 +193,8 @@ class Session:
         if not found:
             raise ValueError(f"no XOAUTH2 message: {base64.b64decode(initial)[:40]!r}")
         reply = self.server.judge(self.number, found[1], found[2])
+        if "{" in reply:  # a server that repeats what it was sent
+            reply = reply.format(token=found[2], initial=initial)
         if reply.startswith("334"):
             challenge = {"status": "400", "schemes": "bearer", "scope": "https://mail.google.com/"}
             self.say("334 " + base64.b64encode(json.dumps(challenge).encode()).decode())
