@@ -32,6 +32,7 @@ struct world {
     struct tenant *acme, *other;
     struct loop *loop;
     struct loop_timer alarm; // ends a test that hangs
+    struct loop_timer tick;  // looks again at what other threads do
     bool hung;
     bool (*over)(struct world *world); // what world_run waits for
     unsigned done;                     // jobs that came back
@@ -42,6 +43,12 @@ static inline void world_hangs(struct loop_timer *timer)
     struct world *world = timer->arg;
     world->hung = true;
     loop_stop(world->loop);
+}
+
+static inline void world_tick(struct loop_timer *timer)
+{
+    struct world *world = timer->arg;
+    assert_int_equal(loop_timer_set(world->loop, timer, clock_boot() + 2 * CLOCK_MS), 0);
 }
 
 static inline void world_look(void *arg)
@@ -55,8 +62,10 @@ static inline void world_look(void *arg)
 static inline void world_run(struct world *world, bool (*over)(struct world *world))
 {
     world->over = over;
+    world_tick(&world->tick);
     if (!over(world))
         assert_int_equal(loop_run(world->loop, world_look, world), 0);
+    loop_timer_cancel(world->loop, &world->tick);
     assert_false(world->hung);
 }
 
@@ -122,6 +131,7 @@ static inline void world_make(struct world *world, const char *extra)
     world->other = world_tenant(world, "other");
     assert_int_equal(loop_new(&world->loop), 0);
     loop_timer_init(&world->alarm, world_hangs, world);
+    loop_timer_init(&world->tick, world_tick, world);
     assert_int_equal(loop_timer_set(world->loop, &world->alarm, clock_boot() + HANGS_AFTER), 0);
 }
 
