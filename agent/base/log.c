@@ -89,12 +89,19 @@ void log_lines_release(struct log_lines *lines)
     buffer_release(&lines->text);
 }
 
+// Put together piece by piece: a line is written for every message, and formats cost ten times as much.
 static void line_key(struct log_lines *lines, const char *key)
 {
+    struct buffer *text = &lines->text;
+    if (!lines->first || lines->json)
+        buffer_append(text, !lines->json ? " " : lines->first ? "{" : ",", 1);
     if (lines->json)
-        buffer_format(&lines->text, "%s\"%s\":", lines->first ? "{" : ",", key);
+        buffer_append(text, "\"", 1);
+    buffer_text(text, key);
+    if (lines->json)
+        buffer_append(text, "\":", 2);
     else
-        buffer_format(&lines->text, "%s%s=", lines->first ? "" : " ", key);
+        buffer_append(text, "=", 1);
     lines->first = false;
 }
 
@@ -124,11 +131,26 @@ static bool utf8_misleads(const unsigned char *text)
                                   (text[1] == 0x81 && text[2] >= 0xa6 && text[2] <= 0xa9));
 }
 
+// How many octets from text on go into a quoted value as they are.
+static size_t plain_run(const unsigned char *text, size_t length)
+{
+    size_t i = 0;
+    while (i < length && text[i] >= ' ' && text[i] < 0x7f && text[i] != '"' && text[i] != '\\')
+        i++;
+    return i;
+}
+
 static void line_escaped(struct log_lines *lines, const char *value, size_t length)
 {
     const unsigned char *text = (const unsigned char *)value;
-    buffer_text(&lines->text, "\"");
+    buffer_append(&lines->text, "\"", 1);
     for (size_t i = 0; i < length;) {
+        size_t run = plain_run(text + i, length - i);
+        if (run) {
+            buffer_append(&lines->text, value + i, run);
+            i += run;
+            continue;
+        }
         unsigned char c = text[i];
         size_t n = c < 0x80 ? 1 : utf8_length(text + i, length - i);
         if (c == '"' || c == '\\')
@@ -143,7 +165,7 @@ static void line_escaped(struct log_lines *lines, const char *value, size_t leng
             buffer_append(&lines->text, value + i, n);
         i += n ? n : 1;
     }
-    buffer_text(&lines->text, "\"");
+    buffer_append(&lines->text, "\"", 1);
 }
 
 static bool value_is_plain(const char *value, size_t length)
@@ -175,21 +197,41 @@ void log_line_text(struct log_lines *lines, const char *key, const char *value)
 
 void log_line_number(struct log_lines *lines, const char *key, int64_t value)
 {
+    char digits[20]; // of 2^63, and its sign
+    size_t at = sizeof digits;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do
+        digits[--at] = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (value < 0)
+        digits[--at] = '-';
     line_key(lines, key);
-    buffer_format(&lines->text, "%lld", (long long)value);
+    buffer_append(&lines->text, digits + at, sizeof digits - at);
+}
+
+// Writes value over the last `digits` octets before end.
+static void put_digits(char *end, int digits, int value)
+{
+    for (; digits > 0; digits--, value /= 10)
+        *--end = (char)('0' + value % 10);
 }
 
 void log_line_begin(struct log_lines *lines, int64_t time, const char *event)
 {
     struct timespec when = clock_timespec(time);
     struct tm utc;
-    char text[40];
+    char text[] = "YYYY-MM-DDTHH:MM:SS.mmmZ";
     gmtime_r(&when.tv_sec, &utc);
-    size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
-    (void)snprintf(text + n, sizeof text - n, ".%03dZ", (int)(when.tv_nsec / CLOCK_MS));
+    put_digits(text + 4, 4, utc.tm_year + 1900); // 64 bits of ns end in 2262
+    put_digits(text + 7, 2, utc.tm_mon + 1);
+    put_digits(text + 10, 2, utc.tm_mday);
+    put_digits(text + 13, 2, utc.tm_hour);
+    put_digits(text + 16, 2, utc.tm_min);
+    put_digits(text + 19, 2, utc.tm_sec);
+    put_digits(text + 23, 3, (int)(when.tv_nsec / CLOCK_MS));
     lines->first = true;
     lines->start = lines->text.length;
-    log_line_text(lines, "time", text);
+    log_line_data(lines, "time", text, sizeof text - 1);
     log_line_text(lines, "event", event);
 }
 
