@@ -38,10 +38,15 @@ void channel_release(struct channel *channel)
 void channel_push(struct channel *channel, struct channel_item *item)
 {
     item->next = NULL;
+    channel_push_list(channel, item, item);
+}
+
+void channel_push_list(struct channel *channel, struct channel_item *first, struct channel_item *last)
+{
     pthread_mutex_lock(&channel->lock);
     bool was_empty = !channel->head;
-    *channel->tail = item;
-    channel->tail = &item->next;
+    *channel->tail = first;
+    channel->tail = &last->next;
     if (was_empty && channel->eventfd < 0)
         pthread_cond_signal(&channel->filled);
     pthread_mutex_unlock(&channel->lock);

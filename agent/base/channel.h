@@ -25,6 +25,8 @@ int channel_init(struct channel *channel, bool with_eventfd);
 void channel_release(struct channel *channel); // must be empty
 
 void channel_push(struct channel *channel, struct channel_item *item);
+// The same for a list of items (last->next is NULL): one lock, one wake-up.
+void channel_push_list(struct channel *channel, struct channel_item *first, struct channel_item *last);
 // Takes everything that is there as a list in order, NULL where nothing is; clears the eventfd.
 struct channel_item *channel_take(struct channel *channel);
 // Waits for something, at most timeout_ms (0: without end), then takes everything; NULL after the time or

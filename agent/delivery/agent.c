@@ -117,6 +117,8 @@ static void agent_before_sleep(void *arg)
     if (agent->ending && dispatch_is_quiet(dispatch) && !agent_has_sessions(dispatch) &&
         !keeper_end(dispatch->keeper) && !dispatch_survey_last(dispatch))
         loop_stop(dispatch->loop);
+    desk_flush(dispatch->intake);
+    desk_flush(dispatch->filing);
 }
 
 static int agent_fail(int code, const char *what, const char *path, int error)

@@ -12,67 +12,74 @@
 #define DESK_REST     19                 // a gentle job rests this many times as long as its slice took
 #define DESK_REST_MAX (2 * CLOCK_SECOND) // however long that was: the machine may have slept in between
 
+// A return wakes the wire thread: finished jobs are collected, at most so many and about so long.
+#define DESK_RETURN_N  16
+#define DESK_RETURN_NS (CLOCK_MS / 2)
+
+struct desk_list { // jobs in order
+    struct channel_item *first, *last;
+};
+
 struct desk {
     struct desk_params params;
     pthread_t thread;
     struct channel in, out;
     struct loop_watch watch;
-    unsigned pending;                      // wire thread only
-    struct channel_item *slow, **slow_end; // desk thread only: slow jobs in turn
-    int64_t rest_until;                    // desk thread only: no slice of a gentle job before this
+    unsigned pending;           // wire thread only
+    struct desk_list submitted; // wire thread only: until the flush
+    struct desk_list slow;      // desk thread only: slow jobs in turn
+    struct desk_list gentle;    // desk thread only: those of them that rest after each slice
+    int64_t rest_until;         // desk thread only: no slice of a gentle job before this
 };
 
-void desk_return(struct desk *desk, struct desk_job *job)
+static void desk_list_add(struct desk_list *list, struct desk_job *job)
 {
-    channel_push(&desk->out, &job->item);
+    job->item.next = NULL;
+    *(list->first ? &list->last->next : &list->first) = &job->item;
+    list->last = &job->item;
+}
+
+static struct desk_job *desk_list_take(struct desk_list *list)
+{
+    struct channel_item *item = list->first;
+    list->first = item->next;
+    item->next = NULL;
+    return (struct desk_job *)item;
+}
+
+static void desk_list_push(struct desk_list *list, struct channel *channel)
+{
+    if (list->first)
+        channel_push_list(channel, list->first, list->last);
+    *list = (struct desk_list){0};
+}
+
+void desk_return(struct desk *desk, struct desk_job *first)
+{
+    struct channel_item *last = &first->item;
+    while (last->next)
+        last = last->next;
+    channel_push_list(&desk->out, &first->item, last);
 }
 
 static void desk_add_slow(struct desk *desk, struct desk_job *job)
 {
-    job->item.next = NULL;
-    *desk->slow_end = &job->item;
-    desk->slow_end = &job->item.next;
-}
-
-static struct desk_job *desk_next_slow(struct desk *desk)
-{
-    struct channel_item *item = desk->slow;
-    desk->slow = item->next;
-    if (!desk->slow)
-        desk->slow_end = &desk->slow;
-    return (struct desk_job *)item;
+    desk_list_add(job->gentle ? &desk->gentle : &desk->slow, job);
 }
 
 // Sorts slow jobs out of what came in; what is left is the batch, in order.
 static struct desk_job *desk_sort(struct desk *desk, struct channel_item *items)
 {
-    struct channel_item *batch = NULL, **end = &batch;
+    struct desk_list batch = {0};
     while (items) {
         struct desk_job *job = (struct desk_job *)items;
         items = items->next;
-        if (job->slice) {
+        if (job->slice)
             desk_add_slow(desk, job);
-            continue;
-        }
-        job->item.next = NULL;
-        *end = &job->item;
-        end = &job->item.next;
+        else
+            desk_list_add(&batch, job);
     }
-    return (struct desk_job *)batch;
-}
-
-static void desk_work(struct desk *desk, struct desk_job *batch)
-{
-    if (batch && desk->params.batch) {
-        desk->params.batch(desk, batch, desk->params.arg);
-        return;
-    }
-    while (batch) {
-        struct desk_job *job = batch;
-        batch = (struct desk_job *)job->item.next;
-        job->run(job);
-        desk_return(desk, job);
-    }
+    return (struct desk_job *)batch.first;
 }
 
 // What a desk measures is its own work: no set clock, no time that the machine slept.
@@ -83,33 +90,62 @@ static int64_t desk_now(void)
     return clock_ns(&now);
 }
 
-// One slice of the next slow job, or nothing while a gentle one rests.
-static void desk_slice(struct desk *desk)
+static void desk_work(struct desk *desk, struct desk_job *batch)
 {
-    int64_t start = desk_now();
-    bool closed = channel_is_closed(&desk->in);
-    if (start < desk->rest_until && ((struct desk_job *)desk->slow)->gentle && !closed)
+    if (batch && desk->params.batch) {
+        desk->params.batch(desk, batch, desk->params.arg);
         return;
-    struct desk_job *job = desk_next_slow(desk);
-    bool over = closed || job->slice(job);
-    if (job->gentle) {
+    }
+    struct desk_list done = {0};
+    int64_t began = desk_now();
+    unsigned n = 0;
+    while (batch) {
+        struct desk_job *job = batch;
+        batch = (struct desk_job *)job->item.next;
+        job->run(job);
+        desk_list_add(&done, job);
+        if (batch && ++n < DESK_RETURN_N && desk_now() - began < DESK_RETURN_NS)
+            continue;
+        desk_list_push(&done, &desk->out);
+        began = desk_now();
+        n = 0;
+    }
+}
+
+// One slice of the next job of a list; true where there was one.
+static bool desk_slice(struct desk *desk, struct desk_list *list)
+{
+    if (!list->first)
+        return false;
+    struct desk_job *job = desk_list_take(list);
+    if (channel_is_closed(&desk->in) || job->slice(job))
+        desk_return(desk, job);
+    else
+        desk_list_add(list, job);
+    return true;
+}
+
+// A slice of a slow job, and one of a gentle one where it has rested.
+static void desk_slices(struct desk *desk)
+{
+    (void)desk_slice(desk, &desk->slow);
+    int64_t start = desk_now();
+    if (start < desk->rest_until && !channel_is_closed(&desk->in))
+        return;
+    if (desk_slice(desk, &desk->gentle)) {
         int64_t end = desk_now(), rest = (end - start) * DESK_REST;
         desk->rest_until = end + (rest < DESK_REST_MAX ? rest : DESK_REST_MAX);
     }
-    if (over)
-        desk_return(desk, job);
-    else
-        desk_add_slow(desk, job);
 }
 
 static struct channel_item *desk_wait(struct desk *desk)
 {
-    if (!desk->slow)
+    if (desk->slow.first)
+        return channel_take(&desk->in);
+    if (!desk->gentle.first)
         return channel_wait(&desk->in, desk->params.idle ? desk->params.idle_ms : 0);
     int64_t rest = desk->rest_until - desk_now();
-    if (rest <= 0 || !((struct desk_job *)desk->slow)->gentle)
-        return channel_take(&desk->in);
-    return channel_wait(&desk->in, (unsigned)(rest / CLOCK_MS) + 1);
+    return rest > 0 ? channel_wait(&desk->in, (unsigned)(rest / CLOCK_MS) + 1) : channel_take(&desk->in);
 }
 
 static void *desk_thread(void *arg)
@@ -117,7 +153,7 @@ static void *desk_thread(void *arg)
     struct desk *desk = arg;
     for (;;) {
         struct channel_item *items = desk_wait(desk);
-        if (!items && !desk->slow) {
+        if (!items && !desk->slow.first && !desk->gentle.first) {
             bool closed = channel_is_closed(&desk->in);
             if (desk->params.idle)
                 desk->params.idle(desk, desk->params.arg); // a last time before the end
@@ -126,8 +162,7 @@ static void *desk_thread(void *arg)
             continue;
         }
         desk_work(desk, desk_sort(desk, items));
-        if (desk->slow)
-            desk_slice(desk);
+        desk_slices(desk);
     }
     return NULL;
 }
@@ -168,7 +203,6 @@ int desk_start(const struct desk_params *params, struct desk **ret_desk)
     if (!desk)
         return -ENOMEM;
     desk->params = *params;
-    desk->slow_end = &desk->slow;
     loop_watch_init(&desk->watch, desk_ready, desk);
     int error = channel_init(&desk->in, false);
     if (!error && (error = channel_init(&desk->out, true)))
@@ -193,13 +227,18 @@ int desk_start(const struct desk_params *params, struct desk **ret_desk)
 void desk_submit(struct desk *desk, struct desk_job *job)
 {
     desk->pending++;
-    channel_push(&desk->in, &job->item);
+    desk_list_add(&desk->submitted, job);
 }
 
 void desk_submit_slow(struct desk *desk, struct desk_job *job)
 {
     assert(job->slice);
     desk_submit(desk, job);
+}
+
+void desk_flush(struct desk *desk)
+{
+    desk_list_push(&desk->submitted, &desk->in);
 }
 
 unsigned desk_pending(const struct desk *desk)
@@ -211,6 +250,7 @@ void desk_stop(struct desk *desk)
 {
     if (!desk)
         return;
+    desk_flush(desk);
     channel_close(&desk->in);
     pthread_join(desk->thread, NULL);
     desk_collect(desk);

@@ -1,7 +1,9 @@
 // A desk: one thread that does what may wait for a disk, so that the wire thread never does.
 //
 // Jobs are handed over in order; a desk takes all that queued up while it was busy as one batch. When a job's
-// work is done it goes back to the wire thread, where its `done` is called from the loop. Slow jobs (scans,
+// work is done it goes back to the wire thread, where its `done` is called from the loop. Both ways jobs
+// travel in groups, since each hand-over may wake a thread: what is submitted goes over with desk_flush, once
+// a round of the loop, and a few finished jobs are collected before they go back. Slow jobs (scans,
 // retention) are worked in slices, one between two batches, so they never delay what is urgent for longer
 // than a slice.
 #ifndef OUTTRAY_AGENT_DELIVERY_DESK_H
@@ -35,7 +37,9 @@ int desk_start(const struct desk_params *params, struct desk **ret_desk);
 
 void desk_submit(struct desk *desk, struct desk_job *job);      // urgent, in order
 void desk_submit_slow(struct desk *desk, struct desk_job *job); // in slices, in turn with other slow ones
-void desk_return(struct desk *desk, struct desk_job *job);      // on the desk's thread: done with it
+void desk_flush(struct desk *desk);                             // hands over what was submitted
+// On the desk's thread: done with these (a list, linked by item.next).
+void desk_return(struct desk *desk, struct desk_job *first);
 
 // Jobs submitted and not yet back: 0 means the desk is idle (wire thread).
 unsigned desk_pending(const struct desk *desk);

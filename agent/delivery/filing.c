@@ -202,11 +202,8 @@ static void filing_finish(struct filing *filing, struct desk *desk, struct desk_
     if (lines.text.length)
         log_write(filing->log, &lines);
     log_lines_release(&lines);
-    while (placed) {
-        struct desk_job *job = placed;
-        placed = (struct desk_job *)job->item.next;
-        desk_return(desk, job);
-    }
+    if (placed)
+        desk_return(desk, placed);
 }
 
 // Places every message of the list; those that must wait for space are held.

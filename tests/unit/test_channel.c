@@ -45,6 +45,27 @@ static void order_is_kept_and_taking_empties(void **state)
     channel_release(&channel);
 }
 
+static void a_list_is_pushed_as_a_whole(void **state)
+{
+    (void)state;
+    struct channel channel;
+    struct number numbers[5];
+    assert_int_equal(channel_init(&channel, true), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        numbers[i].value = i;
+        numbers[i].item.next = i == 1 || i == 4 ? NULL : &numbers[i + 1].item;
+    }
+    channel_push_list(&channel, &numbers[0].item, &numbers[1].item);
+    assert_true(readable(channel.eventfd));
+    channel_push_list(&channel, &numbers[2].item, &numbers[4].item);
+    unsigned n = 0;
+    for (struct channel_item *item = channel_take(&channel); item; item = item->next)
+        assert_int_equal(((struct number *)item)->value, n++);
+    assert_int_equal(n, 5);
+    assert_false(readable(channel.eventfd));
+    channel_release(&channel);
+}
+
 static void the_eventfd_tells_of_what_was_pushed(void **state)
 {
     (void)state;
@@ -188,6 +209,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order_is_kept_and_taking_empties),
+        cmocka_unit_test(a_list_is_pushed_as_a_whole),
         cmocka_unit_test(the_eventfd_tells_of_what_was_pushed),
         cmocka_unit_test(closing_gives_what_is_left_then_nothing),
         cmocka_unit_test(waiting_ends_with_its_time),
