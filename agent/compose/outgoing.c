@@ -57,15 +57,18 @@ void outgoing_free(struct outgoing *outgoing)
 }
 
 // Reads the whole of a small file. 0; -EAGAIN where it is no longer as long as it was.
-static int read_small(struct composing *c, char *buffer, size_t size)
+static int read_small(struct composing *c, char buffer[static OUTGOING_INLINE_MAX + 1])
 {
-    size_t done = 0;
-    for (ssize_t n = 1; n > 0 && done<size; done += n> 0 ? (size_t)n : 0) {
-        n = TEMP_FAILURE_RETRY(pread(c->fd, buffer + done, size - done, (off_t)done));
+    size_t done = 0, length = (size_t)c->stat->st_size;
+    // One octet more than there should be: a read that comes short of it says that the file ends there.
+    for (bool more = true; more && done <= length;) {
+        ssize_t n = TEMP_FAILURE_RETRY(pread(c->fd, buffer + done, length + 1 - done, (off_t)done));
         if (n < 0)
             return -errno;
+        done += (size_t)n;
+        more = n > 0 && done != length;
     }
-    if (done != (size_t)c->stat->st_size)
+    if (done != length)
         return -EAGAIN;
     c->data = buffer;
     c->length = done;
@@ -231,7 +234,7 @@ int outgoing_compose(const struct config *config, const struct config_tenant *te
     int r = 0;
     if (S_ISREG(stat->st_mode) && stat->st_size <= OUTGOING_INLINE_MAX &&
         (uint64_t)stat->st_size <= config->limits.message_size)
-        r = read_small(&c, small, sizeof small);
+        r = read_small(&c, small);
     if (!r)
         r = compose(&c);
     sender_release(&c.sender);
@@ -245,15 +248,11 @@ int outgoing_compose(const struct config *config, const struct config_tenant *te
     return r;
 }
 
-bool outgoing_peek_priority(int dir, const char *name)
+bool outgoing_peek_priority_of(int fd)
 {
     static const char key[] = "X-Outtray-Priority:", high[] = "high";
     char data[PEEK_SIZE + 1];
-    int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return false;
     ssize_t n = TEMP_FAILURE_RETRY(pread(fd, data, PEEK_SIZE, 0));
-    close(fd);
     data[n > 0 ? n : 0] = '\0';
     for (const char *line = data; *line && *line != '\n' && *line != '\r';) {
         if (!strncasecmp(line, key, sizeof key - 1)) {
@@ -264,4 +263,14 @@ bool outgoing_peek_priority(int dir, const char *name)
         line += *line != '\0';
     }
     return false;
+}
+
+bool outgoing_peek_priority(int dir, const char *name)
+{
+    int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool high = outgoing_peek_priority_of(fd);
+    close(fd);
+    return high;
 }

@@ -68,5 +68,6 @@ void outgoing_free(struct outgoing *outgoing); // takes NULL; does not close fd
 
 // Only X-Outtray-Priority from the first octets of a file, for ordering names that were read ahead.
 bool outgoing_peek_priority(int dir, const char *name);
+bool outgoing_peek_priority_of(int fd); // the same of an open file
 
 #endif

@@ -29,6 +29,7 @@ struct backlog_entry {
     enum backlog_state state;
     enum spool_state from; // SPOOL_NEW or SPOOL_DEFERRED
     bool sure;             // known to be complete (renamed or closed), not only seen by a scan
+    bool regular;          // was a regular file when it was looked at
     bool high;             // X-Outtray-Priority: high
     unsigned char settles; // how often it was put off because it may still be written to
     int64_t size, mtime;   // as last seen where it was put off; -1: not seen

@@ -201,9 +201,12 @@ static void refill_done(struct desk_job *job)
     if (refill->dirs == tenant->dirs) {
         tenant->refill_position = refill->position;
         tenant->backlog.more_new |= !refill->complete && !refill->error;
-        for (size_t i = 0; i < refill->names.n; i++)
-            (void)backlog_add_new(
-                &tenant->backlog, refill->names.items[i].text, false, refill->names.items[i].high);
+        for (size_t i = 0; i < refill->names.n; i++) {
+            const struct name_at *name = &refill->names.items[i];
+            struct backlog_entry *entry = backlog_add_new(&tenant->backlog, name->text, false, name->high);
+            if (entry)
+                entry->regular = true;
+        }
         for (size_t i = 0; i < refill->ignored.n; i++)
             dispatch_ignored(dispatch, tenant, refill->ignored.items[i].text);
         if (tenant->pool)
@@ -217,12 +220,13 @@ void dispatch_refill(struct dispatch *dispatch, struct tenant *tenant)
     if (!tenant->dirs || tenant->refilling || !tenant->backlog.more_new || !tenant->settings ||
         tenant->backlog.n_new > BACKLOG_NEW_MAX / 4 || dispatch->stopping)
         return;
-    struct refill *refill = refill_new(dispatch, tenant, tenant->refill_position, refill_done);
+    struct refill *refill = refill_new(
+        dispatch, tenant, BACKLOG_NEW_MAX - tenant->backlog.n_new, tenant->refill_position, refill_done);
     if (!refill)
         return;
     tenant->refilling = true;
     tenant->backlog.more_new = false; // what finds no room from now on sets it again
-    desk_submit(dispatch->intake, &refill->job);
+    desk_submit_slow(dispatch->intake, &refill->job);
 }
 
 static void survey_take_deferred(

@@ -20,21 +20,13 @@ static bool intake_has_sibling(const struct message *message, const struct stat 
 }
 
 // Asks the kernel whether somebody has the file open for writing: 1 no, 0 yes, -1 we may not ask.
-static int intake_ask_lease(const struct message *message)
+static int intake_ask_lease(int fd)
 {
-    int fd = openat(message->dirs->spool->dir[message->origin], message->name,
-        O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    int answer = -1;
     if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
         (void)fcntl(fd, F_SETLEASE, F_UNLCK);
-        answer = 1;
-    } else if (errno == EAGAIN) {
-        answer = 0;
+        return 1;
     }
-    close(fd);
-    return answer;
+    return fd >= 0 && errno == EAGAIN ? 0 : -1;
 }
 
 static bool intake_is_settled(struct message *message, const struct stat *stat)
@@ -45,7 +37,7 @@ static bool intake_is_settled(struct message *message, const struct stat *stat)
     bool unchanged = message->seen_size == stat->st_size && message->seen_mtime == mtime;
     message->seen_size = stat->st_size;
     message->seen_mtime = mtime;
-    int lease = intake_ask_lease(message);
+    int lease = intake_ask_lease(message->fd);
     if (lease >= 0)
         return lease == 1;
     // Modification times come from the file system's clock, which a test does not shift.
@@ -74,13 +66,17 @@ static bool intake_is_leftover(struct message *message, const struct stat *stat)
 static int intake_find_status(struct message *message)
 {
     static const enum spool_state places[] = {SPOOL_DEFERRED, SPOOL_FAILED};
+    const struct spool_tenant *spool = message->dirs->spool;
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        int found = spool_find_status(message->dirs->spool, places[i], message->claimed_name, message->fd,
-            &message->status, message->status_name);
+        enum spool_state place = places[i];
+        if (!orphans_may_have(&message->dirs->orphans[place], spool->dir[place], message->claimed_name))
+            continue;
+        int found = spool_find_status(
+            spool, place, message->claimed_name, message->fd, &message->status, message->status_name);
         if (found < 0 && found != -EBADMSG)
             return found;
         if (found == 1) {
-            message->status_in = places[i];
+            message->status_in = place;
             return 0;
         }
     }
@@ -202,22 +198,40 @@ static enum claim_result intake_compose(struct message *message)
     return message->outgoing->not_before > now ? CLAIM_WAIT : CLAIM_READY;
 }
 
-static enum claim_result intake_open(struct message *message)
+// Opens the message where it lies. What is not known to be a regular file is looked at first, since opening a
+// device can have effects. 0, -ENOTSUP where it is no regular file, or another negative errno.
+static int intake_open(struct message *message)
 {
-    int dir = message->dirs->spool->dir[SPOOL_CUR];
+    int dir = message->dirs->spool->dir[message->origin];
+    if (!message->regular && fstatat(dir, message->name, &message->stat, AT_SYMLINK_NOFOLLOW))
+        return -errno;
+    if (!message->regular && !S_ISREG(message->stat.st_mode))
+        return -ENOTSUP;
     message->fd = openat(dir, message->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (message->fd < 0) {
-        if (errno == EACCES || errno == EPERM)
-            return intake_fault(message, "the agent may not read the file (mode or owner)");
-        return errno == ENOENT ? CLAIM_GONE : intake_put_back(message, -errno);
-    }
+    if (message->fd < 0) // swapped since it was looked at
+        return errno == ELOOP || errno == ENXIO || errno == ENODEV ? -ENOTSUP : -errno;
     if (fstat(message->fd, &message->stat))
-        return intake_put_back(message, -errno);
-    if (!S_ISREG(message->stat.st_mode)) { // swapped since it was looked at
-        (void)intake_put_back(message, 0);
-        return CLAIM_IGNORED;
-    }
-    return intake_compose(message);
+        return -errno;
+    return S_ISREG(message->stat.st_mode) ? 0 : -ENOTSUP;
+}
+
+// One that may not be read is claimed as well, so that it can be filed with the reason.
+static int intake_look(struct message *message)
+{
+    int dir = message->dirs->spool->dir[message->origin];
+    if (fstatat(dir, message->name, &message->stat, AT_SYMLINK_NOFOLLOW))
+        return -errno;
+    return S_ISREG(message->stat.st_mode) ? 0 : -ENOTSUP;
+}
+
+// Whether what was claimed is what was opened: between the two another may have taken that one, and a
+// producer put a new file there. 1, 0, or negative errno.
+static int intake_is_same(const struct message *message)
+{
+    struct stat claimed;
+    if (fstatat(message->dirs->spool->dir[SPOOL_CUR], message->name, &claimed, AT_SYMLINK_NOFOLLOW))
+        return -errno;
+    return claimed.st_ino == message->stat.st_ino;
 }
 
 // What made the entry due may be older than the attempt that deferred the message again.
@@ -230,28 +244,39 @@ static bool intake_is_due(struct message *message)
     return false;
 }
 
+// How a claim ends that found an error before anything was moved.
+static enum claim_result intake_refuse(struct message *message, int error)
+{
+    message->error = error;
+    return error == -ENOENT ? CLAIM_GONE : error == -ENOTSUP ? CLAIM_IGNORED : CLAIM_LATER;
+}
+
 static enum claim_result intake_try(struct message *message)
 {
     const struct spool_tenant *spool = message->dirs->spool;
-    if (fstatat(spool->dir[message->origin], message->name, &message->stat, AT_SYMLINK_NOFOLLOW)) {
-        message->error = -errno;
-        return errno == ENOENT ? CLAIM_GONE : CLAIM_LATER;
-    }
-    if (!S_ISREG(message->stat.st_mode))
-        return CLAIM_IGNORED;
+    int error = intake_open(message);
+    bool unreadable = error == -EACCES || error == -EPERM;
+    if (unreadable)
+        error = intake_look(message);
+    if (error)
+        return intake_refuse(message, error);
     if (message->origin == SPOOL_DEFERRED && !intake_is_due(message))
         return CLAIM_NOT_DUE;
     if (!intake_is_settled(message, &message->stat))
         return CLAIM_UNSETTLED;
     if (intake_is_leftover(message, &message->stat))
         return CLAIM_GONE;
-    int error =
-        spool_move(spool, message->origin, message->name, message->stat.st_ino, SPOOL_CUR, message->name);
-    if (error) {
-        message->error = error;
-        return error == -ENOENT ? CLAIM_GONE : CLAIM_LATER;
-    }
-    return intake_open(message);
+    error = spool_move(spool, message->origin, message->name, message->stat.st_ino, SPOOL_CUR, message->name);
+    if (error)
+        return intake_refuse(message, error);
+    int same = intake_is_same(message);
+    if (same == 1)
+        return unreadable ? intake_fault(message, "the agent may not read the file (mode or owner)")
+                          : intake_compose(message);
+    if (same < 0)
+        return same == -ENOENT ? CLAIM_GONE : intake_put_back(message, same);
+    (void)intake_put_back(message, 0);
+    return CLAIM_UNSETTLED; // the new file has its own turn
 }
 
 void intake_claim(struct desk_job *job)

@@ -19,6 +19,7 @@ struct message *message_new(
     message->dirs = tenant_dirs_ref(tenant->dirs);
     message->entry = entry;
     message->sure = entry->sure;
+    message->regular = entry->regular;
     message->seen_size = entry->size;
     message->seen_mtime = entry->mtime;
     message->origin = entry->from;

@@ -46,7 +46,7 @@ struct message {
     struct tenant_dirs *dirs;             // a reference
 
     struct backlog_entry *entry; // wire thread only: while the claim is under way
-    bool sure;
+    bool sure, regular;
     int64_t seen_size, seen_mtime; // in: when last put off; out: as seen now
     int64_t recorded; // deferred: its due time as the backlog knows it; out: as the directory says
     enum claim_result claim;

@@ -13,7 +13,7 @@ void names_init(struct names *names, size_t max)
 void names_release(struct names *names)
 {
     for (size_t i = 0; i < names->n; i++)
-        free(names->items[i].text);
+        free((char *)names->items[i].text);
     free(names->items);
     names_init(names, names->max);
 }
@@ -67,29 +67,36 @@ static int names_room(struct names *names)
     return 0;
 }
 
-int names_offer(struct names *names, const char *text, int64_t time, int64_t recorded)
+int names_offer_item(struct names *names, const struct name_at *offer)
 {
     bool full = names->n == names->max;
-    if (full && (!names->n || names->items[0].time <= time)) {
-        names_left_out(names, time);
+    if (full && (!names->n || names->items[0].time <= offer->time)) {
+        names_left_out(names, offer->time);
         return 0;
     }
-    char *copy = strdup(text);
+    struct name_at item = *offer;
+    char *copy = strdup(offer->text);
+    item.text = copy;
     if (!copy || (!full && names_room(names))) {
         free(copy);
-        names_left_out(names, time);
+        names_left_out(names, offer->time);
         return -ENOMEM;
     }
     if (full) {
         names_left_out(names, names->items[0].time);
-        free(names->items[0].text);
-        names->items[0] = (struct name_at){.time = time, .recorded = recorded, .text = copy};
+        free((char *)names->items[0].text);
+        names->items[0] = item;
         names_down(names, 0);
     } else {
-        names->items[names->n++] = (struct name_at){.time = time, .recorded = recorded, .text = copy};
+        names->items[names->n++] = item;
         names_up(names, names->n - 1);
     }
     return 0;
+}
+
+int names_offer(struct names *names, const char *text, int64_t time, int64_t recorded)
+{
+    return names_offer_item(names, &(struct name_at){.text = text, .time = time, .recorded = recorded});
 }
 
 static int name_compare(const void *a, const void *b)

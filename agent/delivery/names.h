@@ -10,7 +10,7 @@ struct name_at {
     int64_t time;     // wall ns: submission, or the next attempt
     int64_t recorded; // the time as it stands in the directory, where `time` is another one
     bool high;        // X-Outtray-Priority: high
-    char *text;       // owned
+    const char *text; // in a set: its own copy
 };
 
 struct names {
@@ -22,8 +22,9 @@ struct names {
 
 void names_init(struct names *names, size_t max);
 void names_release(struct names *names);
-// 0 or -ENOMEM (which counts as left out).
+// Offers a copy. 0 or -ENOMEM (which counts as left out).
 int names_offer(struct names *names, const char *text, int64_t time, int64_t recorded);
+int names_offer_item(struct names *names, const struct name_at *offer); // the same with all there is to say
 void names_sort(struct names *names); // earliest first; nothing may be offered afterwards
 
 #endif

@@ -33,77 +33,104 @@ int scan_due(const struct spool_tenant *spool, const char *name, int64_t *ret_du
     return 0;
 }
 
-static int refill_entry(struct refill *refill, const struct dirent *entry)
+// Time and priority of an entry of new/, by one open of what the directory calls a regular file. 1 where it
+// is none after all; negative errno.
+static int refill_look(int dir, const struct dirent *entry, struct name_at *ret_name)
 {
     struct stat stat;
-    const struct spool_tenant *spool = refill->dirs->spool;
+    int fd = -1;
+    if (entry->d_type == DT_REG)
+        fd = openat(dir, entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    // One that cannot be opened is claimed all the same, and the claim tells.
+    int error =
+        (fd >= 0 ? fstat(fd, &stat) : fstatat(dir, entry->d_name, &stat, AT_SYMLINK_NOFOLLOW)) ? -errno : 0;
+    if (!error && !S_ISREG(stat.st_mode))
+        error = 1;
+    if (!error)
+        *ret_name = (struct name_at){.text = entry->d_name,
+            .time = clock_ns(&stat.st_mtim),
+            .high = fd >= 0 ? outgoing_peek_priority_of(fd) : outgoing_peek_priority(dir, entry->d_name)};
+    if (fd >= 0)
+        close(fd);
+    return error;
+}
+
+static int refill_entry(struct refill *refill, const struct dirent *entry)
+{
+    struct name_at name;
     bool regular = entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN;
     if (regular && spool_name_valid(entry->d_name)) {
-        if (fstatat(spool->dir[SPOOL_NEW], entry->d_name, &stat, AT_SYMLINK_NOFOLLOW))
-            return errno == ENOENT ? 0 : -errno;
-        if (S_ISREG(stat.st_mode))
-            return names_offer(&refill->names, entry->d_name, clock_ns(&stat.st_mtim), 0);
+        int error = refill_look(refill->dirs->spool->dir[SPOOL_NEW], entry, &name);
+        if (error <= 0)
+            return error == -ENOENT ? 0 : error ? error : names_offer_item(&refill->names, &name);
     }
     if (entry->d_name[0] != '.')
         (void)names_offer(&refill->ignored, entry->d_name, 0, 0);
     return 0;
 }
 
-static void refill_read(struct refill *refill, DIR *dir)
+static bool refill_open(struct refill *refill)
 {
-    size_t offered = 0;
-    if (refill->position)
-        seekdir(dir, refill->position);
-    bool from_start = refill->position == 0;
-    while (offered < SCAN_BATCH) {
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (!entry) {
-            refill->error = -errno;
-            refill->position = 0;
-            refill->complete = from_start && !errno && !refill->names.left_out;
-            return;
-        }
-        size_t before = refill->names.n;
-        int error = refill_entry(refill, entry);
-        if (error && !refill->error)
-            refill->error = error;
-        offered += refill->names.n > before || refill->names.n == refill->names.max;
-    }
-    refill->position = telldir(dir);
-}
-
-static void refill_run(struct desk_job *job)
-{
-    struct refill *refill = (struct refill *)job;
     int fd = openat(refill->dirs->spool->dir[SPOOL_NEW], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (!dir) {
         refill->error = -errno;
         if (fd >= 0)
             close(fd);
-        return;
+        return false;
     }
-    refill_read(refill, dir);
-    closedir(dir);
-    names_sort(&refill->names);
-    for (size_t i = 0; i < refill->names.n; i++)
-        refill->names.items[i].high =
-            outgoing_peek_priority(refill->dirs->spool->dir[SPOOL_NEW], refill->names.items[i].text);
+    if (refill->position)
+        seekdir(dir, refill->position);
+    refill->from_start = refill->position == 0;
+    refill->dir = dir;
+    return true;
 }
 
-struct refill *refill_new(
-    struct dispatch *dispatch, struct tenant *tenant, long position, void (*done)(struct desk_job *))
+static void refill_close(struct refill *refill)
+{
+    if (refill->dir)
+        closedir(refill->dir);
+    refill->dir = NULL;
+}
+
+static bool refill_slice(struct desk_job *job)
+{
+    struct refill *refill = (struct refill *)job;
+    if (!refill->dir && !refill_open(refill))
+        return true;
+    for (unsigned i = 0; i < SCAN_REFILL_SLICE && refill->names.n < refill->names.max; i++) {
+        errno = 0;
+        const struct dirent *entry = readdir(refill->dir);
+        if (!entry) {
+            refill->error = refill->error ? refill->error : -errno;
+            refill->position = 0;
+            refill->complete = refill->from_start && !refill->error;
+            break;
+        }
+        int error = refill_entry(refill, entry);
+        if (error && !refill->error)
+            refill->error = error;
+        refill->position = telldir(refill->dir);
+    }
+    if (refill->names.n < refill->names.max && refill->position)
+        return false;
+    refill_close(refill);
+    names_sort(&refill->names);
+    return true;
+}
+
+struct refill *refill_new(struct dispatch *dispatch, struct tenant *tenant, size_t room, long position,
+    void (*done)(struct desk_job *))
 {
     struct refill *refill = calloc(1, sizeof *refill);
     if (!refill)
         return NULL;
-    refill->job = (struct desk_job){.run = refill_run, .done = done};
+    refill->job = (struct desk_job){.slice = refill_slice, .done = done};
     refill->dispatch = dispatch;
     refill->tenant = tenant;
     refill->dirs = tenant_dirs_ref(tenant->dirs);
     refill->position = position;
-    names_init(&refill->names, BACKLOG_NEW_MAX);
+    names_init(&refill->names, room);
     names_init(&refill->ignored, SCAN_IGNORED_MAX);
     return refill;
 }
@@ -112,6 +139,7 @@ void refill_free(struct refill *refill)
 {
     if (!refill)
         return;
+    refill_close(refill);
     names_release(&refill->names);
     names_release(&refill->ignored);
     tenant_dirs_unref(refill->dirs);

@@ -1,8 +1,8 @@
 // Reading a tenant's directories on the intake desk: refills of the backlog, looks at single names, and
 // surveys.
 //
-// A refill is urgent and bounded: up to SCAN_BATCH names of new/, of which the oldest BACKLOG_NEW_MAX are
-// handed over in order; it goes on where the last one stopped, so that no name starves. A look finds out what
+// A refill is urgent and bounded: it reads as many names of new/ as the backlog has room for and hands them
+// over oldest first; it goes on where the last one stopped, so that no name starves. A look finds out what
 // an event was about. A survey is slow: it reads everything in slices, counts, finds due times and what
 // events missed, notices replaced directories, and removes what retention says.
 #ifndef OUTTRAY_AGENT_DELIVERY_SCAN_H
@@ -13,9 +13,9 @@
 #include "agent/delivery/tenant.h"
 #include "config/config.h"
 
-#define SCAN_BATCH     4096 // names of one refill
-#define SCAN_SLICE     128  // directory entries of one slice of a survey
-#define SCAN_LOOKS_MAX 512  // names of one look
+#define SCAN_REFILL_SLICE 64  // directory entries of one slice of a refill: claims wait no longer than that
+#define SCAN_SLICE        128 // directory entries of one slice of a survey
+#define SCAN_LOOKS_MAX    512 // names of one look
 
 struct dispatch;
 
@@ -24,14 +24,17 @@ struct refill {
     struct dispatch *dispatch;
     struct tenant *tenant;
     struct tenant_dirs *dirs; // a reference
-    long position;            // in: where to go on (telldir), 0: at the start; out: where it stopped
-    bool complete;            // out: every name of new/ was seen and kept
-    struct names names;       // out: sorted
-    struct names ignored;     // out: some of them, by name
+    void *dir;                // DIR, while it is read
+    bool from_start;
+    long position;        // in: where to go on (telldir), 0: at the start; out: where it stopped
+    bool complete;        // out: every name of new/ was seen and kept
+    struct names names;   // out: sorted
+    struct names ignored; // out: some of them, by name
     int error;
 };
-struct refill *refill_new(
-    struct dispatch *dispatch, struct tenant *tenant, long position, void (*done)(struct desk_job *));
+// room: how many names are wanted, at least 1.
+struct refill *refill_new(struct dispatch *dispatch, struct tenant *tenant, size_t room, long position,
+    void (*done)(struct desk_job *));
 void refill_free(struct refill *refill);
 
 enum look_kind { LOOK_PRIORITY, LOOK_DUE };

@@ -27,6 +27,8 @@ void tenant_dirs_unref(struct tenant_dirs *dirs)
 {
     if (!dirs || atomic_fetch_sub(&dirs->references, 1) > 1)
         return;
+    for (enum spool_state state = 0; state < SPOOL_STATES; state++)
+        orphans_release(&dirs->orphans[state]);
     spool_tenant_close(dirs->spool);
     free(dirs);
 }

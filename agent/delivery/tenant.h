@@ -3,6 +3,7 @@
 #define OUTTRAY_AGENT_DELIVERY_TENANT_H
 
 #include "agent/delivery/backlog.h"
+#include "agent/delivery/orphans.h"
 #include "agent/observe/snapshot.h"
 #include "config/config.h"
 #include "spool-format/spool.h"
@@ -12,7 +13,8 @@
 // lives until the last message claimed through it is filed.
 struct tenant_dirs {
     _Atomic unsigned references;
-    struct spool_tenant *spool; // owned
+    struct spool_tenant *spool;           // owned
+    struct orphans orphans[SPOOL_STATES]; // the intake desk's: of deferred/ and failed/
     // The filing desk's: which states (bits) are to be synced in the batch under way.
     unsigned sync_to, sync_from;
     struct tenant_dirs *next_touched;
