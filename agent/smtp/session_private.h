@@ -43,7 +43,8 @@ struct smtp_session {
     int64_t waiting_since; // since when the oldest command is due: its being written, or the last whole reply
     int64_t progress;      // when the server last took octets
     bool waiting;
-    bool room_told; // `ready` was called since there was last no room
+    bool unacknowledged; // octets came in, and nothing has gone out since
+    bool room_told;      // `ready` was called since there was last no room
     unsigned mails;
     char relay[SESSION_RELAY_NAME_MAX];
 };
