@@ -217,7 +217,8 @@ static void pool_claim(struct pool *pool, unsigned allows, int64_t now)
     struct tenant *tenant = pool->turn ? pool->turn : pool->tenants;
     for (size_t i = 0; i < pool->n_tenants; i++) {
         while (tenant->dirs && tenant_own(tenant) < share && pool->claiming + pool->ready < allows &&
-               (pool->claiming + pool->ready < ahead || tenant_own(tenant) == 0) &&
+               ((pool->claiming < POOL_CLAIMING_MAX && pool->claiming + pool->ready < ahead) ||
+                   tenant_own(tenant) == 0) &&
                dispatch_may_claim(dispatch)) {
             struct backlog_entry *entry = backlog_next(&tenant->backlog, now);
             if (!entry || !dispatch_claim(dispatch, tenant, entry))
