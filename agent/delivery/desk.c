@@ -25,12 +25,11 @@ struct desk {
     pthread_t thread;
     struct channel in, out;
     struct loop_watch watch;
-    struct loop_timer round;    // hands over what nobody flushed in this round
-    unsigned pending;           // wire thread only
-    struct desk_list submitted; // wire thread only: until the flush
-    struct desk_list slow;      // desk thread only: slow jobs in turn
-    struct desk_list gentle;    // desk thread only: those of them that rest after each slice
-    int64_t rest_until;         // desk thread only: no slice of a gentle job before this
+    unsigned pending;        // wire thread only
+    struct desk_list posted; // wire thread only: until the flush
+    struct desk_list slow;   // desk thread only: slow jobs in turn
+    struct desk_list gentle; // desk thread only: those of them that rest after each slice
+    int64_t rest_until;      // desk thread only: no slice of a gentle job before this
 };
 
 static void desk_list_add(struct desk_list *list, struct desk_job *job)
@@ -55,7 +54,12 @@ static void desk_list_push(struct desk_list *list, struct channel *channel)
     *list = (struct desk_list){0};
 }
 
-void desk_return(struct desk *desk, struct desk_job *first)
+void desk_return(struct desk *desk, struct desk_job *job)
+{
+    channel_push(&desk->out, &job->item);
+}
+
+void desk_return_all(struct desk *desk, struct desk_job *first)
 {
     struct channel_item *last = &first->item;
     while (last->next)
@@ -185,11 +189,6 @@ static void desk_ready(struct loop_watch *watch, uint32_t events)
     desk_collect(watch->arg);
 }
 
-static void desk_round_over(struct loop_timer *timer)
-{
-    desk_flush(timer->arg);
-}
-
 static int desk_spawn(struct desk *desk)
 {
     // Signals are the wire thread's business.
@@ -210,7 +209,6 @@ int desk_start(const struct desk_params *params, struct desk **ret_desk)
         return -ENOMEM;
     desk->params = *params;
     loop_watch_init(&desk->watch, desk_ready, desk);
-    loop_timer_init(&desk->round, desk_round_over, desk);
     int error = channel_init(&desk->in, false);
     if (!error && (error = channel_init(&desk->out, true)))
         channel_release(&desk->in);
@@ -231,14 +229,16 @@ int desk_start(const struct desk_params *params, struct desk **ret_desk)
     return 0;
 }
 
-void desk_submit(struct desk *desk, struct desk_job *job)
+void desk_post(struct desk *desk, struct desk_job *job)
 {
     desk->pending++;
-    desk_list_add(&desk->submitted, job);
-    // Without memory for the timer it goes over at once.
-    if (!loop_timer_pending(&desk->round) &&
-        loop_timer_set(desk->params.loop, &desk->round, loop_now(desk->params.loop)))
-        desk_flush(desk);
+    desk_list_add(&desk->posted, job);
+}
+
+void desk_submit(struct desk *desk, struct desk_job *job)
+{
+    desk_post(desk, job);
+    desk_flush(desk);
 }
 
 void desk_submit_slow(struct desk *desk, struct desk_job *job)
@@ -249,8 +249,7 @@ void desk_submit_slow(struct desk *desk, struct desk_job *job)
 
 void desk_flush(struct desk *desk)
 {
-    loop_timer_cancel(desk->params.loop, &desk->round);
-    desk_list_push(&desk->submitted, &desk->in);
+    desk_list_push(&desk->posted, &desk->in);
 }
 
 unsigned desk_pending(const struct desk *desk)

@@ -2,8 +2,8 @@
 //
 // Jobs are handed over in order; a desk takes all that queued up while it was busy as one batch. When a job's
 // work is done it goes back to the wire thread, where its `done` is called from the loop. Both ways jobs
-// travel in groups, since each hand-over may wake a thread: what is submitted goes over once a round of the
-// loop, and a few finished jobs are collected before they go back. Slow jobs (scans,
+// travel in groups, since each hand-over may wake a thread: what is posted goes over with the next flush,
+// once a round of the loop, and a few finished jobs are collected before they go back. Slow jobs (scans,
 // retention) are worked in slices, one between two batches, so they never delay what is urgent for longer
 // than a slice.
 #ifndef OUTTRAY_AGENT_DELIVERY_DESK_H
@@ -35,12 +35,12 @@ struct desk_params {
 };
 int desk_start(const struct desk_params *params, struct desk **ret_desk);
 
-void desk_submit(struct desk *desk, struct desk_job *job);      // urgent, in order
-void desk_submit_slow(struct desk *desk, struct desk_job *job); // in slices, in turn with other slow ones
-// Hands over what was submitted, for a round that is about to end; else the loop does it in its next one.
+void desk_submit(struct desk *desk, struct desk_job *job); // urgent, in order
+void desk_post(struct desk *desk, struct desk_job *job);   // the same, handed over with the next flush
 void desk_flush(struct desk *desk);
-// On the desk's thread: done with these (a list, linked by item.next).
-void desk_return(struct desk *desk, struct desk_job *first);
+void desk_submit_slow(struct desk *desk, struct desk_job *job);  // in slices, in turn with other slow ones
+void desk_return(struct desk *desk, struct desk_job *job);       // on the desk's thread: done with it
+void desk_return_all(struct desk *desk, struct desk_job *first); // the same for a list linked by item.next
 
 // Jobs submitted and not yet back: 0 means the desk is idle (wire thread).
 unsigned desk_pending(const struct desk *desk);

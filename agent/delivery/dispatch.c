@@ -194,7 +194,7 @@ bool dispatch_claim(struct dispatch *dispatch, struct tenant *tenant, struct bac
     tenant->pool->claiming++;
     tenant->claimed++;
     dispatch->claimed++;
-    desk_submit(dispatch->intake, &message->job);
+    desk_post(dispatch->intake, &message->job);
     return true;
 }
 
@@ -290,7 +290,7 @@ void dispatch_file(struct dispatch *dispatch, struct message *message)
 {
     message->job.run = NULL;
     message->job.done = filed_done;
-    desk_submit(dispatch->filing, &message->job);
+    desk_post(dispatch->filing, &message->job);
 }
 
 void dispatch_give_up(struct dispatch *dispatch, struct message *message, int error)

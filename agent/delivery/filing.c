@@ -203,7 +203,7 @@ static void filing_finish(struct filing *filing, struct desk *desk, struct desk_
         log_write(filing->log, &lines);
     log_lines_release(&lines);
     if (placed)
-        desk_return(desk, placed);
+        desk_return_all(desk, placed);
 }
 
 // Places every message of the list; those that must wait for space are held.
