@@ -19,6 +19,8 @@ struct hub {
 static inline bool hub_is_idle(struct world *world)
 {
     const struct dispatch *dispatch = &((struct hub *)world)->dispatch;
+    desk_flush(dispatch->intake);
+    desk_flush(dispatch->filing);
     return desk_pending(dispatch->intake) == 0 && desk_pending(dispatch->filing) == 0;
 }
 

@@ -228,6 +228,33 @@ static void what_queued_up_is_one_batch(void **state)
     office_close(&office);
 }
 
+static void posted_jobs_go_over_with_the_next_flush_in_their_order(void **state)
+{
+    (void)state;
+    struct office office;
+    struct task tasks[6];
+    office_open(&office, true, 0);
+    for (int i = 0; i < 6; i++) {
+        tasks[i] = urgent(&office, i);
+        desk_post(office.desk, &tasks[i].job);
+    }
+    assert_int_equal(desk_pending(office.desk), 6);
+    assert_int_equal(atomic_load(&office.n_history), 0);
+    desk_flush(office.desk);
+    desk_flush(office.desk); // nothing is left to hand over
+    wait_for(&office, 6);
+    static const int expected[] = {-1, 0, 1, 2, 3, 4, 5}; // one batch
+    history_is(&office, expected, 7);
+    for (int i = 0; i < 3; i++)
+        desk_post(office.desk, &tasks[i].job);
+    struct desk *desk = office.desk;
+    office.desk = NULL;
+    desk_stop(desk); // what was only posted is finished too
+    assert_int_equal(office.done, 9);
+    assert_int_equal(tasks[2].worked, 2);
+    office_close(&office);
+}
+
 static void a_done_job_may_be_submitted_again(void **state)
 {
     (void)state;
@@ -431,6 +458,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(jobs_keep_their_order_and_come_back_to_the_wire_thread),
         cmocka_unit_test(what_queued_up_is_one_batch),
+        cmocka_unit_test(posted_jobs_go_over_with_the_next_flush_in_their_order),
         cmocka_unit_test(a_done_job_may_be_submitted_again),
         cmocka_unit_test(slow_jobs_take_turns),
         cmocka_unit_test(what_is_urgent_waits_for_one_slice_at_most),
