@@ -325,6 +325,16 @@ bool keeper_refused(struct keeper *keeper, const char *account, uint64_t serial,
     return true;
 }
 
+void keeper_clean(
+    const struct keeper *keeper, const char *account, const char *said, char words[static OAUTH_WORDS_MAX])
+{
+    const struct kept *kept = keeper_find(keeper, account);
+    (void)snprintf(words, OAUTH_WORDS_MAX, "%.*s", OAUTH_WORDS_MAX - 1, said);
+    if (kept)
+        words_hide(words, &kept->token.access);
+    words_clean_login(words);
+}
+
 int64_t keeper_expires_s(const struct keeper *keeper, const char *account)
 {
     const struct kept *kept = keeper_find(keeper, account);

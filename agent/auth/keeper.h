@@ -77,6 +77,11 @@ void keeper_accepted(struct keeper *keeper, const char *account, uint64_t serial
 // refreshed: the account needs a person then (changed is not called), and keeper_token says what.
 bool keeper_refused(struct keeper *keeper, const char *account, uint64_t serial, const char *words);
 
+// Makes what a mail server said at login fit for people and logs: without the account's token, however it
+// repeats it.
+void keeper_clean(
+    const struct keeper *keeper, const char *account, const char *said, char words[static OAUTH_WORDS_MAX]);
+
 // Seconds until the access token expires; INT64_MIN where there is none (or no keeper).
 int64_t keeper_expires_s(const struct keeper *keeper, const char *account);
 

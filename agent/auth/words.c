@@ -32,10 +32,10 @@ static size_t utf8_length(const unsigned char *text)
     return 0;
 }
 
-static bool is_opaque(char c)
+static bool is_opaque(char c, const char *also)
 {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-           (c && strchr("-_~.+", c));
+           (c && (strchr("-_~.+", c) || strchr(also, c)));
 }
 
 // Replaces length octets at `at` by the mark; returns what is behind it.
@@ -47,11 +47,11 @@ static char *words_replace(char *at, size_t length)
     return at + mark;
 }
 
-static void words_hide_opaque(char *words)
+static void words_hide_opaque(char *words, const char *also)
 {
     for (char *at = words; *at;) {
         size_t length = 0, upper = 0, lower = 0, digits = 0;
-        for (; is_opaque(at[length]); length++) {
+        for (; is_opaque(at[length], also); length++) {
             upper += at[length] >= 'A' && at[length] <= 'Z';
             lower += at[length] >= 'a' && at[length] <= 'z';
             digits += at[length] >= '0' && at[length] <= '9';
@@ -63,7 +63,7 @@ static void words_hide_opaque(char *words)
     }
 }
 
-void words_clean(char words[static OAUTH_WORDS_MAX])
+static void words_make_plain(char *words)
 {
     for (char *at = words; *at;) {
         size_t length = utf8_length((unsigned char *)at);
@@ -75,7 +75,18 @@ void words_clean(char words[static OAUTH_WORDS_MAX])
             at[0] = at[1] = ' '; // C1 controls
         at += length ? length : 1;
     }
-    words_hide_opaque(words);
+}
+
+void words_clean(char words[static OAUTH_WORDS_MAX])
+{
+    words_make_plain(words);
+    words_hide_opaque(words, "");
+}
+
+void words_clean_login(char words[static OAUTH_WORDS_MAX])
+{
+    words_make_plain(words);
+    words_hide_opaque(words, "/=");
 }
 
 void words_hide(char words[static OAUTH_WORDS_MAX], const struct secret *secret)

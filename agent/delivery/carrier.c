@@ -142,6 +142,7 @@ static void carrier_closed(struct smtp_session *session, const struct smtp_closi
     if (!carrier->ready)
         pool->n_connecting--;
     pool->pump = true;
+    pool->no_chunking |= closing->no_chunking;
     if (closing->anomaly && !pool->account->window_one) {
         pool->account->window_one = true;
         log_event(dispatch->log, LOG_WARNING_LEVEL, "window_reduced",
@@ -153,7 +154,14 @@ static void carrier_closed(struct smtp_session *session, const struct smtp_closi
     carrier->session = NULL;
     if (outcome.verdict == VERDICT_SENT || carrier_next_server(pool, carrier, &outcome))
         return;
+    char said[OAUTH_WORDS_MAX];
     const char *words = closing->reply.code ? closing->reply.text : closing->problem;
+    if (carrier->token && !carrier->ready) { // some servers repeat what they were sent
+        keeper_clean(dispatch->keeper, pool->account->name, words, said);
+        words = said;
+    }
+    if (outcome.at_login)
+        (void)snprintf(pool->login_words, sizeof pool->login_words, "%s", words);
     if (outcome.verdict == VERDICT_ACCOUNT_UNREACHABLE && carrier->useful)
         return; // it carried mail until now: the next connection will show
     if (dispatch_token_refused(carrier, &outcome, words))
@@ -190,6 +198,7 @@ static int carrier_open(struct pool *pool, struct carrier *carrier, const struct
         .username = credentials->username,
         .secret = &credentials->secret,
         .oauth = credentials->oauth,
+        .no_chunking = pool->no_chunking,
         .window = carrier->window,
         .events = {.ready = carrier_ready, .done = carrier_done, .closed = carrier_closed},
         .arg = carrier,

@@ -11,6 +11,7 @@
 #include "agent/auth/pkce.h"
 #include "agent/auth/words.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static void the_challenge_is_rfc_7636s(void **state)
@@ -160,6 +161,10 @@ static void words_are_one_clean_line_without_secrets(void **state)
     assert_int_equal(secret_set(&secret, "hidden", 6), 0); // as the mark itself
     words_hide(words, &secret);
     secret_release(&secret);
+    (void)snprintf(
+        words, sizeof words, "535 no to dXNlcj1wYngBYXV0aD1CZWFyZXIg/WjFhMg== at https://a.example/AB12");
+    words_clean_login(words);
+    assert_string_equal(words, "535 no to [hidden] at https://a.example/AB12");
     char longest[3 * OAUTH_WORDS_MAX];
     for (size_t i = 0; i + 2 < sizeof longest; i += 2)
         memcpy(longest + i, "\xc3\xa4", 3);
