@@ -7,6 +7,7 @@
             office.wait_sent(1)
 """
 
+import datetime
 import json
 
 from support.agent import Agent, Clock, Config
@@ -17,6 +18,7 @@ import xoauth2
 
 ACCOUNT = "office"
 MAILBOX = "pbx@contoso.example"
+STATUS_SECONDS = 2  # between two writes of status.json
 FIX = f"outtray oauth login {ACCOUNT}"
 
 
@@ -112,9 +114,18 @@ class Office:
     def breaker(self):
         return self.account_status().get("breaker")
 
+    def wait_status(self, condition, seconds, what):
+        """Waits for what status.json says. It is written every few seconds: those are passed by the clock."""
+        def looks_so():
+            if condition(self.agent.status() or {}):
+                return True
+            self.clock.advance(STATUS_SECONDS)
+            return False
+        wait_until(looks_so, seconds, what, interval=0.1)
+
     def wait_breaker(self, state, seconds=15.0):
-        wait_until(lambda: self.breaker() == state, seconds,
-                   lambda: f"breaker {state}: {self.account_status()}\n{self.agent.log_text()[-5000:]}")
+        self.wait_status(lambda _: self.breaker() == state, seconds,
+                         lambda: f"breaker {state}: {self.account_status()}\n{self.agent.log_text()[-5000:]}")
         return self.account_status()
 
     def wait_refreshes(self, count, seconds=15.0):
@@ -124,11 +135,10 @@ class Office:
     def wait_seen(self):
         """Waits until the agent has noticed what the clock says."""
         at = self.provider.now() - 1
-        wait_until(lambda: status_time(self.agent.status()) >= at, 15, lambda: f"a status.json after {at}")
+        self.wait_status(lambda status: status_time(status) >= at, 15, lambda: f"a status.json after {at}")
 
 
 def status_time(status):
-    import datetime
     if not status:
         return 0
     return datetime.datetime.fromisoformat(status["time"].replace("Z", "+00:00")).timestamp()

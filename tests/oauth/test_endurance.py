@@ -14,6 +14,9 @@ from support.wait import wait_until
 MESSAGES = int(os.environ.get("OUTTRAY_OAUTH_MESSAGES", "10000"))
 LIFETIME = 60
 BATCH = 50
+LEAD = LIFETIME / 4        # a refresh is due that long before the end of a token
+SHORT_STEPS = (1, 2, 3)    # while mail flows and connections open; together at most SHORT_TOTAL
+SHORT_TOTAL = 6            # less than what is left of any token that a connection was opened with
 LONG_STEPS = (90, 600, 1800, 3 * 3600, 9 * 3600)
 
 
@@ -25,13 +28,13 @@ def settle(office):
                interval=0.02)
 
 
-def step(office, seconds):
-    """Time passes, and the agent has a good token again before mail comes. Nothing is being opened while the clock jumps."""
-    before = office.provider.count()
-    office.clock.advance(seconds)
-    if seconds > LIFETIME * 3 / 4:
-        office.wait_refreshes(before + 1, 30)
-    office.wait_seen()
+def fresh(office):
+    """Where a refresh is due, waits until its token is stored: no connection is opened with one that ends very soon."""
+    def good():
+        with office.provider._lock:
+            text, token = list(office.provider.access.items())[-1]
+        return token["until"] - office.provider.now() > LEAD and office.token()["access_token"] == text
+    wait_until(good, 30, lambda: f"a fresh token\n{office.agent.log_text()[-3000:]}")
 
 
 @pytest.mark.parametrize("profile, rotation", (("microsoft", "strict"),))
@@ -42,14 +45,19 @@ def test_short_lived_tokens(program, tmp_path, profile, rotation):
         office.config.set(retention={"sent": "never", "failed": "never", "tmp": "never"}).write()
         office.store()
         office.agent.start().wait_ready()
-        batches = MESSAGES // BATCH
+        batches, total = MESSAGES // BATCH, 0
         for number in range(batches):
             office.send(BATCH)
-            if rng.random() < 0.5:
+            if total >= SHORT_TOTAL - 1 or rng.random() < 0.3:
                 settle(office)
-                step(office, rng.choice(LONG_STEPS))
-            else:  # no longer than what a token has left at least: while mail flows and connections open
-                office.clock.advance(rng.choice((1, 3, 8)))
+                office.clock.advance(rng.choice(LONG_STEPS))
+                total = 0
+            else:
+                office.clock.advance(rng.choice(SHORT_STEPS))
+                total += 3
+            fresh(office)
+            if total == 0:
+                office.wait_seen()
         settle(office)
         office.wait_sent(batches * BATCH, 60)
         days = office.clock.offset / 86400
