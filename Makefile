@@ -20,9 +20,10 @@ SOURCES := $(foreach r,$(ROOMS),$(wildcard $(r)/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(BUILD)/libouttray.a
 UNITS   := $(patsubst tests/unit/test_%.c,$(BUILD)/unit/test_%,$(wildcard tests/unit/test_*.c))
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all help asan demo test units unit check bench bench-tools clean
+.PHONY: all help asan demo test units unit check bench bench-tools fuzzers fuzz fuzz-build clean
 all: $(BUILD)/outtray ## build the program
 
 help: ## list the targets
@@ -71,7 +72,27 @@ bench-tools: $(BENCHES)
 bench: $(BUILD)/outtray bench-tools ## deliver 20,000 messages to a local sink, beside smtp-source (BENCH_FLAGS=--help)
 	/usr/bin/python3 tests/bench/run.py --build $(BUILD) $(BENCH_FLAGS)
 
-clean: ## remove what was built
-	rm -rf build build-asan build-clang
+# libFuzzer comes with clang only.
+FUZZ_CC      ?= clang
+FUZZ_BUILD   ?= build-fuzz
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
--include $(OBJECTS:.o=.d) $(BUILD)/agent/main.d $(wildcard $(BUILD)/tests/unit/*.d)
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+fuzzers: $(FUZZERS)
+
+fuzz-build:
+	$(MAKE) BUILD=$(FUZZ_BUILD) CC=$(FUZZ_CC) OPT='-O1 -g -fno-omit-frame-pointer' HARDEN= \
+	    SANITIZE='-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined' \
+	    ROOMS='spool-format config agent/base agent/http agent/auth agent/smtp agent/compose' fuzzers
+
+fuzz: fuzz-build ## look for inputs that break a promise (FUZZ_SECONDS=60 for each of FUZZ_TARGETS)
+	FUZZ_BUILD=$(FUZZ_BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run $(FUZZ_TARGETS)
+
+clean: ## remove what was built
+	rm -rf build build-asan build-clang build-fuzz
+
+-include $(OBJECTS:.o=.d) $(BUILD)/agent/main.d $(wildcard $(BUILD)/tests/unit/*.d $(BUILD)/tests/fuzz/*.d)
