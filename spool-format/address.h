@@ -4,8 +4,9 @@
 // gives none), route addresses (the route is dropped), domain literals, encoded words (kept as they are) and
 // UTF-8 (RFC 6532). It is lenient where mail in the wild is (missing display quotes, stray commas, ';'
 // between addresses, a group without its ';') but never guesses an address: text that gives none is an error
-// of the whole list. What stands before '<' is only a name; a comment behind an address without brackets is
-// its name ("root@localhost (Cron Daemon)"). How it compares with other parsers: tests/differential.
+// of the whole list (mailbox_list_salvage: of one entry). What stands before '<' is only a name; a comment
+// behind an address without brackets is its name ("root@localhost (Cron Daemon)"). How it compares with other
+// parsers: tests/differential.
 #ifndef OUTTRAY_SPOOL_FORMAT_ADDRESS_H
 #define OUTTRAY_SPOOL_FORMAT_ADDRESS_H
 
@@ -23,6 +24,8 @@ struct mailbox {
                    // NULL where none
     char *address; // owned: local@domain, comments and blanks removed; the local part keeps quotes only where
                    // needed
+    const char *problem; // only from mailbox_list_salvage: a constant reason where this is no address; then
+                         // address is its text as it stands, each run of blanks and line ends one blank
 };
 
 struct mailbox_list {
@@ -38,6 +41,11 @@ int mailbox_list_parse(
 // The same, but an address without '@' ("root") gets @domain, as mail from local programs expects.
 int mailbox_list_parse_local(const char *text, size_t length, const char *domain, size_t max,
     struct mailbox_list *ret_list, const char **ret_problem);
+// The same for recipients, where one bad entry must not cost the others theirs: each piece between commas
+// that gives no address is listed with its problem. Behind a quote, comment or literal without an end nobody
+// can say what is meant, so all of that is one piece. 0, -E2BIG or -ENOMEM.
+int mailbox_list_salvage(
+    const char *text, size_t length, const char *domain, size_t max, struct mailbox_list *ret_list);
 void mailbox_list_release(struct mailbox_list *list);
 
 // Exactly one mailbox, "Name <a@b>" or "a@b" (a configured From). NULL and *ret_mailbox filled, or a constant

@@ -20,6 +20,7 @@ struct parser {
     struct mailbox_list list;
     size_t capacity, max;
     bool in_group, saw_group;
+    bool salvage; // what is no address is listed with its problem
 };
 
 // What an address is built of while it is read. local and domain have room for all of their text.
@@ -264,29 +265,93 @@ static int read_element(struct parser *parser, struct mailbox *mailbox)
     return r < 0 ? r : add_mailbox(parser, mailbox);
 }
 
+// Behind the piece that starts at p and gives no address: the next comma or semicolon that is in no brackets,
+// or the end where a quote, comment or literal has none.
+static const char *find_piece_end(const char *p, const char *end)
+{
+    struct address_lex scratch = {0};
+    const char *stop = address_find_any(&scratch, p, end, ",;<");
+    while (stop != NULL && stop < end && *stop == '<') {
+        const char *close = address_find_any(&scratch, stop + 1, end, "<>");
+        if (close == NULL)
+            return end;
+        bool closed = close < end && *close == '>';
+        stop = address_find_any(&scratch, closed ? close + 1 : stop + 1, end, closed ? ",;<" : ",;");
+    }
+    return stop != NULL ? stop : end;
+}
+
+// Lists the piece that starts at `start` with its problem, and goes on behind it. 0, or why the whole parsing
+// ends.
+static int salvage_piece(struct parser *parser, const char *start, int error)
+{
+    if (!parser->salvage || error == -E2BIG || parser->lex.problem == address_no_memory)
+        return error;
+    parser->p = find_piece_end(start, parser->end);
+    struct mailbox mailbox = {.problem = parser->lex.problem};
+    mailbox.address = malloc((size_t)(parser->p - start) + 1);
+    if (mailbox.address == NULL) {
+        parser->lex.problem = address_no_memory;
+        return -ENOMEM;
+    }
+    size_t n = 0;
+    for (const char *p = start; p < parser->p; p++) {
+        if (!address_is_blank(*p))
+            mailbox.address[n++] = *p != 0 ? *p : '?';
+        else if (n > 0 && mailbox.address[n - 1] != ' ')
+            mailbox.address[n++] = ' ';
+    }
+    mailbox.address[n > 0 && mailbox.address[n - 1] == ' ' ? n - 1 : n] = 0;
+    parser->lex.problem = NULL;
+    int r = add_mailbox(parser, &mailbox);
+    mailbox_release(&mailbox);
+    return r;
+}
+
 static int read_list(struct parser *parser)
 {
     for (;;) {
-        parser->p = address_skip_space(&parser->lex, parser->p, parser->end);
-        if (parser->p == NULL)
-            return -EBADMSG;
+        const char *start = parser->p;
+        parser->p = address_skip_space(&parser->lex, start, parser->end);
         if (parser->p == parser->end)
             break;
+        if (parser->p == NULL) {
+            int r = salvage_piece(parser, start, -EBADMSG);
+            if (r < 0)
+                return r;
+            continue;
+        }
         if (*parser->p == ',' || *parser->p == ';') { // also stray ones
             parser->in_group = parser->in_group && *parser->p == ',';
             parser->p++;
             continue;
         }
         struct mailbox mailbox = {0};
+        start = parser->p;
         int r = read_element(parser, &mailbox);
         mailbox_release(&mailbox);
         if (r < 0)
+            r = salvage_piece(parser, start, r);
+        if (r < 0)
             return r;
     }
-    if (parser->list.n == 0 && !parser->saw_group) {
+    if (parser->list.n == 0 && !parser->saw_group && !parser->salvage) {
         address_fail(&parser->lex, "it has no address");
         return -EBADMSG;
     }
+    return 0;
+}
+
+static int parse(struct parser *parser, struct mailbox_list *ret_list, const char **ret_problem)
+{
+    int r = read_list(parser);
+    if (r < 0) {
+        mailbox_list_release(&parser->list);
+        if (ret_problem != NULL)
+            *ret_problem = parser->lex.problem;
+        return parser->lex.problem == address_no_memory ? -ENOMEM : r;
+    }
+    *ret_list = parser->list;
     return 0;
 }
 
@@ -294,15 +359,14 @@ int mailbox_list_parse_local(const char *text, size_t length, const char *domain
     struct mailbox_list *ret_list, const char **ret_problem)
 {
     struct parser parser = {.p = text, .end = text + length, .domain = domain, .max = max};
-    int r = read_list(&parser);
-    if (r < 0) {
-        mailbox_list_release(&parser.list);
-        if (ret_problem != NULL)
-            *ret_problem = parser.lex.problem;
-        return parser.lex.problem == address_no_memory ? -ENOMEM : r;
-    }
-    *ret_list = parser.list;
-    return 0;
+    return parse(&parser, ret_list, ret_problem);
+}
+
+int mailbox_list_salvage(
+    const char *text, size_t length, const char *domain, size_t max, struct mailbox_list *ret_list)
+{
+    struct parser parser = {.p = text, .end = text + length, .domain = domain, .max = max, .salvage = true};
+    return parse(&parser, ret_list, NULL);
 }
 
 int mailbox_list_parse(

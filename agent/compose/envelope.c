@@ -15,6 +15,8 @@ struct envelope {
     char *x_sender; // address of the first counted X-Sender, NULL where none
     bool has_sender;
     struct recipients recipients;
+    size_t n_addresses;        // entries of To, Cc and Bcc that are addresses
+    struct outgoing_fault bad; // the first entry that is none; detail "" where all are
 };
 
 // The first X-Sender counts: `outtray submit -f` puts its own in front of whatever its input brings.
@@ -53,23 +55,31 @@ static int read_leading_lines(const struct fields *fields, struct envelope *enve
     return r;
 }
 
-static int read_header_recipients(const struct envelope_params *params, enum field_kind kind,
-    struct recipients *recipients, struct outgoing_fault *ret_fault)
+static int add_entry(struct envelope *envelope, enum field_kind kind, const struct mailbox *entry)
+{
+    if (!entry->problem) {
+        envelope->n_addresses++;
+        return recipients_add(&envelope->recipients, entry->address, NULL, NULL);
+    }
+    if (!*envelope->bad.detail)
+        (void)fault_set(&envelope->bad, STATUS_REASON_MALFORMED, "%s is no list of addresses: %s: %.*s",
+            field_kind_name(kind), entry->problem, WORDS_MAX, entry->address);
+    return recipients_add_refused(&envelope->recipients, entry->address, entry->problem);
+}
+
+// An entry that is no address costs itself: it becomes a recipient that is refused.
+static int read_header_recipients(
+    const struct envelope_params *params, enum field_kind kind, struct envelope *envelope)
 {
     const struct header_field *field;
     for (size_t position = 0; (field = fields_next(params->fields, kind, &position));) {
         struct mailbox_list list = {0};
-        const char *problem = NULL;
         if (field_is_blank(field))
             continue;
-        int r = mailbox_list_parse_local(
-            field->value, field->value_length, params->config->domain, SIZE_MAX, &list, &problem);
-        if (r == -EBADMSG)
-            return fault_set(ret_fault, STATUS_REASON_MALFORMED, "%s is no list of addresses: %s: %.*s",
-                field_kind_name(kind), problem,
-                (int)(field->value_length < WORDS_MAX ? field->value_length : WORDS_MAX), field->value);
+        int r =
+            mailbox_list_salvage(field->value, field->value_length, params->config->domain, SIZE_MAX, &list);
         for (size_t i = 0; !r && i < list.n; i++)
-            r = recipients_add(recipients, list.items[i].address, NULL, NULL);
+            r = add_entry(envelope, kind, &list.items[i]);
         mailbox_list_release(&list);
         if (r)
             return r;
@@ -164,9 +174,13 @@ int envelope_read(
     outgoing->source = envelope.recipients.n ? OUTGOING_FROM_X_RECEIVER : OUTGOING_FROM_HEADERS;
     for (size_t i = 0; !r && outgoing->source == OUTGOING_FROM_HEADERS && i < sizeof kinds / sizeof *kinds;
          i++)
-        r = read_header_recipients(params, kinds[i], &envelope.recipients, ret_fault);
+        r = read_header_recipients(params, kinds[i], &envelope);
     if (r == -E2BIG)
         r = fault_set(ret_fault, STATUS_REASON_MALFORMED, "more than %u recipients (limits.recipients)", max);
+    if (!r && *envelope.bad.detail && !envelope.n_addresses) {
+        *ret_fault = envelope.bad;
+        r = -EBADMSG;
+    }
     if (!r && !envelope.recipients.n)
         r = fault_set(ret_fault, STATUS_REASON_MALFORMED, "no recipients: To, Cc and Bcc name nobody%s",
             params->spool->envelope_headers ? ", and there is no X-Receiver" : "");

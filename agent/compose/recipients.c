@@ -115,7 +115,8 @@ static char *printable(const char *address)
 
 static int make(const char *address, struct outgoing_recipient *recipient)
 {
-    recipient->problem = address_problem(address);
+    if (!recipient->problem)
+        recipient->problem = address_problem(address);
     if (!recipient->problem && text_has_8bit(address, strlen(address))) {
         recipient->problem = idn_address(address, &recipient->wire);
         if (recipient->problem == idn_no_memory)
@@ -134,20 +135,32 @@ static int make(const char *address, struct outgoing_recipient *recipient)
     return recipient->address ? 0 : -ENOMEM;
 }
 
-int recipients_add(struct recipients *recipients, const char *address, char *notify, char *orcpt)
+// Takes what *recipient holds whatever the result.
+static int add(struct recipients *recipients, const char *address, struct outgoing_recipient *recipient)
 {
-    struct outgoing_recipient recipient = {.notify = notify, .orcpt = orcpt};
-    int r = make(address, &recipient);
-    if (!r && has(recipients, recipient.wire)) {
-        recipient_release(&recipient);
+    int r = make(address, recipient);
+    if (!r && has(recipients, recipient->wire)) {
+        recipient_release(recipient);
         return 0;
     }
     if (!r && recipients->n == recipients->max)
         r = -E2BIG;
     size_t before = recipients->n;
     if (!r)
-        r = append(recipients, &recipient);
+        r = append(recipients, recipient);
     if (r && recipients->n == before)
-        recipient_release(&recipient);
+        recipient_release(recipient);
     return r;
+}
+
+int recipients_add(struct recipients *recipients, const char *address, char *notify, char *orcpt)
+{
+    struct outgoing_recipient recipient = {.notify = notify, .orcpt = orcpt};
+    return add(recipients, address, &recipient);
+}
+
+int recipients_add_refused(struct recipients *recipients, const char *text, const char *problem)
+{
+    struct outgoing_recipient recipient = {.problem = problem};
+    return add(recipients, text, &recipient);
 }

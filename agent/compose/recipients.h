@@ -18,6 +18,9 @@ void recipients_release(struct recipients *recipients);
 // Takes notify and orcpt (NULL allowed) whatever the result. An address that is there already is left out;
 // one that cannot be sent to is listed with its problem. 0, -E2BIG, -ENOMEM.
 int recipients_add(struct recipients *recipients, const char *address, char *notify, char *orcpt);
+// The same for text of a list that is no address: it is listed as it stands (printable, bounded) with
+// problem, a constant, so that the others get their mail and this one is refused.
+int recipients_add_refused(struct recipients *recipients, const char *text, const char *problem);
 // Frees what one recipient holds.
 void recipient_release(struct outgoing_recipient *recipient);
 

@@ -101,8 +101,71 @@ static void test_a_message_to_nobody(void **state)
     malformed("just a line\n", "no recipients");
     malformed("To:\n\ntext\n", "no recipients");
     malformed("To: Jane Doe, nobody in particular\n\ntext\n", "To is no list of addresses");
-    malformed("To: a@x.example\nCc: <<>>\n\ntext\n", "Cc is no list of addresses");
-    malformed("To: a@x.example\nBcc: x y z\n\ntext\n", "Bcc is no list of addresses");
+    malformed("To: a b\nCc: <<>>\n\ntext\n", "To is no list of addresses");
+    malformed("To: undisclosed-recipients:;\nBcc: x y z\n\ntext\n", "Bcc is no list of addresses");
+}
+
+// DESIGN.md: a bad recipient costs one recipient. expected: every recipient, those refused with "!" in front.
+static void salvaged(const char *text, const char *const *expected)
+{
+    struct bench bench = ready(CONFIG_ENVELOPE_ACCOUNT);
+    struct composed composed = composed_from(&bench, text);
+    assert_int_equal(composed.result, 0);
+    size_t n = 0;
+    for (; expected[n]; n++) {
+        bool refused = expected[n][0] == '!';
+        assert_in_range(n, 0, composed.outgoing->n_recipients - 1);
+        assert_string_equal(composed.outgoing->recipients[n].address, expected[n] + refused);
+        assert_int_equal(composed.outgoing->recipients[n].problem != NULL, refused);
+    }
+    assert_int_equal(composed.outgoing->n_recipients, n);
+    composed_release(&composed);
+}
+
+static void test_a_bad_entry_costs_itself(void **state)
+{
+    (void)state;
+    salvaged("To: a@x.example, b@\n\n", (const char *const[]){"a@x.example", "!b@", NULL});
+    salvaged("To: a@x.example, foo bar  baz, c@x.example\n\n",
+        (const char *const[]){"a@x.example", "!foo bar baz", "c@x.example", NULL});
+    salvaged("To: foo\n bar, c@x.example\n\n", (const char *const[]){"!foo bar", "c@x.example", NULL});
+    salvaged("To: a@x.example\nCc: <<>>\nBcc: d@x.example\n\n",
+        (const char *const[]){"a@x.example", "!<<>>", "d@x.example", NULL});
+    salvaged("To: G: a@x.example, x y;, b@x.example\n\n",
+        (const char *const[]){"a@x.example", "!x y", "b@x.example", NULL});
+    salvaged("To: A <a@>, \"B, C\" <b@x.example>\n\n", (const char *const[]){"!A <a@>", "b@x.example", NULL});
+    salvaged("To: x y, x y, a@x.example, x\ty\n\n", (const char *const[]){"!x y", "a@x.example", NULL});
+    salvaged("To: a@x.example, x\001y z\n\n", (const char *const[]){"a@x.example", "!x?y z", NULL});
+}
+
+// What stands in brackets, quotes or comments is never taken for an address, even where these are broken.
+static void test_nothing_is_guessed_from_a_bad_entry(void **state)
+{
+    (void)state;
+    salvaged("To: A <x, b@x.example, y>, c@x.example\n\n",
+        (const char *const[]){"!A <x, b@x.example, y>", "c@x.example", NULL});
+    salvaged("To: a@x.example, \"B <b@x.example>, c@x.example\n\n",
+        (const char *const[]){"a@x.example", "!\"B <b@x.example>, c@x.example", NULL});
+    salvaged("To: a@x.example, (b@x.example, c@x.example\n\n",
+        (const char *const[]){"a@x.example", "!(b@x.example, c@x.example", NULL});
+    salvaged(
+        "To: A <a@x.example, b@x.example\n\n", (const char *const[]){"!A <a@x.example", "b@x.example", NULL});
+}
+
+static void test_a_bad_entry_is_bounded(void **state)
+{
+    (void)state;
+    char text[2000], piece[1001];
+    memset(piece, 'c', sizeof piece - 1);
+    piece[sizeof piece - 1] = '\0';
+    (void)snprintf(text, sizeof text, "To: a@x.example, b %s\n\n", piece);
+    struct bench bench = ready(CONFIG_ENVELOPE_ACCOUNT);
+    struct composed composed = composed_from(&bench, text);
+    assert_int_equal(composed.result, 0);
+    assert_int_equal(composed.outgoing->n_recipients, 2);
+    assert_int_equal(strlen(composed.outgoing->recipients[1].address), 320);
+    assert_non_null(composed.outgoing->recipients[1].problem);
+    composed_release(&composed);
 }
 
 static void test_leading_lines_are_the_envelope(void **state)
@@ -363,6 +426,9 @@ int main(void)
         cmocka_unit_test(test_a_mailbox_is_named_once),
         cmocka_unit_test(test_many_recipients_are_listed_once_each),
         cmocka_unit_test(test_a_message_to_nobody),
+        cmocka_unit_test(test_a_bad_entry_costs_itself),
+        cmocka_unit_test(test_nothing_is_guessed_from_a_bad_entry),
+        cmocka_unit_test(test_a_bad_entry_is_bounded),
         cmocka_unit_test(test_leading_lines_are_the_envelope),
         cmocka_unit_test(test_only_leading_lines_count),
         cmocka_unit_test(test_where_envelope_headers_do_not_count_they_are_stripped),
