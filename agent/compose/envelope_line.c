@@ -55,6 +55,31 @@ static bool is_xtext(const char *text)
     return true;
 }
 
+static void add_encoded(struct buffer *out, char c)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    unsigned char octet = (unsigned char)c;
+    buffer_append(out, (const char[]){'+', hex[octet >> 4], hex[octet & 15]}, 3);
+}
+
+// xtext may hold brackets, but servers look for those of the path: they go out encoded, which means the same.
+// False where that makes it too long; *ret_value is NULL where memory is short.
+static bool keep_xtext(const char *value, size_t max, char **ret_value)
+{
+    struct buffer out;
+    buffer_init(&out, max);
+    for (; *value; value++)
+        if (*value == '<' || *value == '>')
+            add_encoded(&out, *value);
+        else
+            buffer_append(&out, value, 1);
+    int r = buffer_error(&out);
+    if (!r)
+        *ret_value = buffer_detach(&out, NULL);
+    buffer_release(&out);
+    return r != -E2BIG;
+}
+
 static char *upper(const char *text)
 {
     char *copy = strdup(text);
@@ -77,8 +102,7 @@ static const char *read_envid(const char *value, char **ret_value)
         return "ENVID has 1 to 100 octets";
     if (!is_xtext(value))
         return "ENVID is xtext (RFC 3461 section 4): other octets are written as +XX";
-    *ret_value = strdup(value);
-    return NULL;
+    return keep_xtext(value, ENVELOPE_ENVID_MAX, ret_value) ? NULL : "ENVID has 1 to 100 octets";
 }
 
 static const char *read_notify(const char *value, char **ret_value)
@@ -106,24 +130,22 @@ static const char *read_notify(const char *value, char **ret_value)
 // "type;xtext"; Exchange also writes a bare address, which is an rfc822 one to be encoded.
 static const char *read_orcpt(const char *value, char **ret_value)
 {
-    static const char hex[] = "0123456789ABCDEF";
     struct buffer out;
     const char *semicolon = strchr(value, ';');
     if (!*value || strlen(value) > ENVELOPE_ORCPT_MAX)
         return "ORCPT has 1 to 500 octets";
     if (semicolon) {
         if (semicolon == value || !semicolon[1] || !is_xtext(value) ||
-            memchr(value, '+', (size_t)(semicolon - value)))
+            value + strcspn(value, "+<>;") != semicolon)
             return "ORCPT is TYPE;ADDRESS, the address in xtext (RFC 3461 section 4)";
-        *ret_value = strdup(value);
-        return NULL;
+        return keep_xtext(value, ENVELOPE_ORCPT_MAX, ret_value) ? NULL : "ORCPT has 1 to 500 octets";
     }
     buffer_init(&out, ENVELOPE_ORCPT_MAX);
     buffer_text(&out, "rfc822;");
     for (const char *c = value; *c; c++) {
         unsigned char octet = (unsigned char)*c;
-        if (octet <= ' ' || octet > '~' || octet == '+' || octet == '=')
-            buffer_append(&out, (const char[]){'+', hex[octet >> 4], hex[octet & 15]}, 3);
+        if (octet <= ' ' || octet > '~' || strchr("+=<>", octet))
+            add_encoded(&out, *c);
         else
             buffer_append(&out, c, 1);
     }

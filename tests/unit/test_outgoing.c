@@ -129,6 +129,27 @@ static void test_what_is_missing_is_added(void **state)
     composed_release(&composed);
 }
 
+// xtext may hold them (RFC 3461), a command line of ours never does: encoded they mean the same.
+static void test_brackets_in_parameters(void **state)
+{
+    (void)state;
+    struct composed composed = simple("X-Sender: <s@x.example> ENVID=<1>\nX-Receiver: <a@x.example> "
+                                      "ORCPT=rfc822;<b@x.example>\nX-Receiver: <c@x.example> ORCPT=<d>\n\n");
+    assert_int_equal(composed.result, 0);
+    assert_string_equal(composed.outgoing->envid, "+3C1+3E");
+    assert_string_equal(composed.outgoing->recipients[0].orcpt, "rfc822;+3Cb@x.example+3E");
+    assert_string_equal(composed.outgoing->recipients[1].orcpt, "rfc822;+3Cd+3E");
+    composed_release(&composed);
+    composed = simple("X-Receiver: <a@x.example> ORCPT=<x>;b\n\n");
+    fault_is(&composed, STATUS_REASON_MALFORMED, "ORCPT is TYPE;ADDRESS");
+    composed_release(&composed);
+    char text[512]; // what encoding makes too long
+    (void)snprintf(text, sizeof text, "X-Sender: <s@x.example> ENVID=<%099d\nTo: a@x.example\n\n", 0);
+    composed = simple(text);
+    fault_is(&composed, STATUS_REASON_MALFORMED, "ENVID has 1 to 100 octets");
+    composed_release(&composed);
+}
+
 static void test_message_id_of_the_message(void **state)
 {
     (void)state;
@@ -490,6 +511,7 @@ int main(void)
         cmocka_unit_test(test_a_bare_cr_starts_no_field),
         cmocka_unit_test(test_what_never_leaves_the_house),
         cmocka_unit_test(test_what_is_missing_is_added),
+        cmocka_unit_test(test_brackets_in_parameters),
         cmocka_unit_test(test_message_id_of_the_message),
         cmocka_unit_test(test_made_message_id_is_that_of_the_submission),
         cmocka_unit_test(test_what_can_be_no_message),
