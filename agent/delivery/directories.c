@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define SURVEY_EVERY_NS    (30 * CLOCK_SECOND) // whatever events say
+#define SURVEY_OFTEN_NS    (5 * CLOCK_SECOND)  // where all tenants' surveys together take next to nothing
 #define SURVEY_CHANGED_NS  (2 * CLOCK_SECOND)  // where something changed, or nothing can be watched
 #define SURVEY_REST        20                  // a survey rests this many times as long as it took
 #define SURVEY_CHEAP_NS    (100 * CLOCK_MS)    // one more at the end costs nobody anything
@@ -114,6 +115,8 @@ static void open_done(struct desk_job *job)
             log_event(dispatch->log, LOG_ERROR_LEVEL, "tenant_unavailable",
                 open->error == -EXDEV
                     ? "a state directory is on another file system; all of a tenant must lie on one"
+                : open->error == -EMFILE || open->error == -ENFILE
+                    ? "too many open files; raise the limit (LimitNOFILE=, ulimit -n): a tenant takes eight"
                     : "the tenant's directories cannot be opened; see owner and mode, or run outtray init",
                 "tenant", tenant->name, "directory",
                 open->at_fault == SPOOL_STATES ? "." : spool_state_name(open->at_fault), "reason",
@@ -243,6 +246,7 @@ static void survey_take_deferred(
 static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct survey *survey)
 {
     memcpy(tenant->counts, survey->counts, sizeof tenant->counts);
+    tenant->counted_at = clock_wall();
     tenant->ignored = survey->n_ignored;
     for (size_t i = 0; i < survey->ignored.n; i++)
         dispatch_ignored(dispatch, tenant, survey->ignored.items[i].text);
@@ -322,7 +326,10 @@ void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant)
             dispatch_tenant_open(dispatch, tenant);
         return;
     }
-    int64_t every = tenant->changed || dispatch->watch_error ? SURVEY_CHANGED_NS : SURVEY_EVERY_NS;
+    bool cheap = tenant->survey_cost * (int64_t)dispatch->n_tenants * SURVEY_REST * 5 < SURVEY_OFTEN_NS;
+    int64_t every = tenant->changed || dispatch->watch_error ? SURVEY_CHANGED_NS
+                    : cheap                                  ? SURVEY_OFTEN_NS
+                                                             : SURVEY_EVERY_NS;
     int64_t rest = tenant->survey_cost * SURVEY_REST;
     if (now - tenant->survey_ended >= (rest > every ? rest : every) || now >= tenant->backlog.left_out_due)
         dispatch_survey(dispatch, tenant);

@@ -102,11 +102,11 @@ static void claim_unsettled(struct dispatch *dispatch, struct message *message)
     entry->mtime = message->seen_mtime;
     if (entry->settles < UCHAR_MAX)
         entry->settles++;
-    if (entry->sure) { // it was closed while we looked
-        entry->sure = true;
+    if (entry->sure && !message->sure) { // it was closed while we looked
         backlog_put_off(&message->tenant->backlog, entry, loop_now(dispatch->loop));
         return;
     }
+    entry->sure = false; // renamed with its writer still at it: its being closed makes it sure again
     backlog_put_off(&message->tenant->backlog, entry, loop_now(dispatch->loop) + INTAKE_SETTLE_MS * CLOCK_MS);
 }
 
@@ -115,7 +115,7 @@ static void claim_unsettled(struct dispatch *dispatch, struct message *message)
 static bool claim_is_wanted(const struct dispatch *dispatch, const struct pool *pool)
 {
     int64_t wait = 0;
-    return pool->account->breaker == BREAKER_CLOSED ||
+    return (pool->account->breaker == BREAKER_CLOSED && !pool->waiting) ||
            (pool->ready == 0 && account_allows(pool->account, loop_now(dispatch->loop), clock_wall(), &wait));
 }
 

@@ -31,7 +31,7 @@ static int intake_ask_lease(int fd)
 
 static bool intake_is_settled(struct message *message, const struct stat *stat)
 {
-    if (message->sure || message->origin != SPOOL_NEW || intake_has_sibling(message, stat))
+    if (message->origin != SPOOL_NEW || intake_has_sibling(message, stat))
         return true;
     int64_t mtime = clock_ns(&stat->st_mtim);
     bool unchanged = message->seen_size == stat->st_size && message->seen_mtime == mtime;
@@ -39,7 +39,9 @@ static bool intake_is_settled(struct message *message, const struct stat *stat)
     message->seen_mtime = mtime;
     int lease = intake_ask_lease(message->fd);
     if (lease >= 0)
-        return lease == 1;
+        return lease == 1; // a name that was renamed into place may have its writer still
+    if (message->sure)
+        return true;
     // Modification times come from the file system's clock, which a test does not shift.
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);

@@ -25,6 +25,9 @@ static void fill_tenant(const struct tenant *tenant, struct observe_tenant *show
         .ignored = tenant->ignored,
     };
     memcpy(shown->states, tenant->counts, sizeof shown->states);
+    int64_t since = (clock_wall() - tenant->counted_at) / CLOCK_SECOND;
+    for (size_t i = 0; i < OBSERVE_STATES && since > 0; i++) // what waits has aged since it was counted
+        shown->states[i].oldest_s += shown->states[i].count ? since : 0;
     memcpy(shown->failed, tenant->failed, sizeof shown->failed);
     memcpy(shown->deferred, tenant->deferred, sizeof shown->deferred);
 }
@@ -47,6 +50,12 @@ static void fill_account(const struct pool *pool, struct observe_account *shown)
         .token_expires_s = keeper_expires_s(pool->dispatch->keeper, account->name),
         .delivery_sum_s = pool->delivery_sum_s,
     };
+    if (pool->waiting) {
+        int64_t wait = pool->waiting_until - clock_boot();
+        shown->breaker = breaker_name(BREAKER_QUOTA);
+        shown->reason = pool->waiting_words;
+        shown->probe_at = clock_wall() + (wait > 0 ? wait : 0);
+    }
     memcpy(shown->delivery, pool->delivery, sizeof shown->delivery);
 }
 

@@ -4,6 +4,7 @@
 #include "agent/delivery/dispatch.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,6 +161,12 @@ static bool pool_send(struct pool *pool, struct carrier *carrier)
     struct message *message = pool_next(pool);
     if (!message)
         return false;
+    if (message->config != dispatch->config) { // claimed before a reload: envelope and From may be others now
+        struct conclude_context context = dispatch_context(dispatch, pool);
+        conclude_return(message, &context, "the configuration was reloaded");
+        dispatch_file(dispatch, message);
+        return true;
+    }
     int64_t boot = loop_now(dispatch->loop), wall = clock_wall();
     size_t left = account_recipients_left(pool->account, boot);
     size_t n = left ? conclude_prepare(message, left) : 0;
@@ -250,6 +257,51 @@ static void pool_wake_for_due(struct pool *pool)
         pool_wake_in(pool, due > now ? due - now : 0);
 }
 
+// Says once that nothing goes out for a while and why, and once that it does again. Mail that was claimed
+// goes back.
+static void pool_set_waiting(struct pool *pool, bool waiting, int64_t wait, const char *words)
+{
+    struct dispatch *dispatch = pool->dispatch;
+    pool->waiting_until = loop_now(dispatch->loop) + wait;
+    if (waiting == pool->waiting)
+        return;
+    pool->waiting = waiting;
+    if (!waiting) {
+        log_event(dispatch->log, LOG_NOTICE_LEVEL, "account_resumed", "the account may send again", "account",
+            pool->account->name, NULL);
+        return;
+    }
+    (void)snprintf(pool->waiting_words, sizeof pool->waiting_words, "%s", words);
+    log_event(dispatch->log, LOG_WARNING_LEVEL, "account_paused",
+        "its mail waits where it is and goes out by itself later", "account", pool->account->name, "breaker",
+        breaker_name(BREAKER_QUOTA), "reply", words, NULL);
+    dispatch->once_findings = true;
+    pool_return_all(pool, words);
+}
+
+// How many messages may be started now, and what is said of it where there is nothing for longer than a
+// moment.
+static unsigned pool_allowance(struct pool *pool)
+{
+    int64_t now = loop_now(pool->dispatch->loop), wait = INT64_MAX, login = 0;
+    unsigned allows = account_allows(pool->account, now, clock_wall(), &wait);
+    bool closed = pool->account->breaker == BREAKER_CLOSED;
+    bool may_connect = pool->n_open || !closed || account_may_connect(pool->account, 0, now, &login);
+    bool no_login = closed && !may_connect && login > POOL_PATIENCE_NS;
+    bool limited = closed && !allows && wait > POOL_LIMIT_NS;
+    if (no_login) {
+        allows = 0;
+        wait = login;
+    }
+    pool_set_waiting(pool, no_login || limited, wait == INT64_MAX ? 0 : wait,
+        limited ? "the account's limit for a day is reached (messages_per_day, recipients_per_day)"
+        : *pool->login_words ? pool->login_words
+                             : "logins are held back for a while");
+    if (allows == 0)
+        pool_wake_in(pool, wait);
+    return allows;
+}
+
 void pool_pump(struct pool *pool)
 {
     struct dispatch *dispatch = pool->dispatch;
@@ -257,12 +309,9 @@ void pool_pump(struct pool *pool)
     loop_timer_cancel(dispatch->loop, &pool->wake);
     if (dispatch->stopping)
         return;
-    int64_t now = loop_now(dispatch->loop), wait = INT64_MAX;
-    unsigned allows = account_allows(pool->account, now, clock_wall(), &wait);
-    if (allows == 0)
-        pool_wake_in(pool, wait);
-    else
-        pool_claim(pool, allows, now);
+    unsigned allows = pool_allowance(pool);
+    if (allows)
+        pool_claim(pool, allows, loop_now(dispatch->loop));
     unsigned room = 0;
     for (struct carrier *carrier = pool->carriers; carrier; carrier = carrier->next) {
         while (allows && pool->ready && carrier_room(carrier) && pool_send(pool, carrier))
@@ -282,5 +331,5 @@ bool pool_is_blocked(const struct pool *pool)
     unsigned allows = account_allows(pool->account, clock_boot(), clock_wall(), &wait);
     if (pool->account->breaker != BREAKER_CLOSED && !pool->account->probing && !allows)
         return true;
-    return !allows && wait > 2 * 60 * CLOCK_SECOND; // a day's limit: not in this run
+    return pool->waiting || (!allows && wait > POOL_LIMIT_NS); // a day's limit: not in this run
 }

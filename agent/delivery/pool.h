@@ -7,6 +7,7 @@
 #ifndef OUTTRAY_AGENT_DELIVERY_POOL_H
 #define OUTTRAY_AGENT_DELIVERY_POOL_H
 
+#include "agent/base/clock.h"
 #include "agent/base/loop.h"
 #include "agent/delivery/account.h"
 #include "agent/delivery/message.h"
@@ -14,8 +15,10 @@
 #include "agent/smtp/session.h"
 #include <sys/stat.h>
 
-#define POOL_AHEAD     64   // messages claimed beyond what the sessions' windows hold
-#define POOL_AHEAD_MAX 1024 // of all together, but for one reserved place per tenant
+#define POOL_AHEAD       64                   // messages claimed beyond what the sessions' windows hold
+#define POOL_PATIENCE_NS (5 * CLOCK_SECOND)   // waiting for a login longer than this, mail goes back
+#define POOL_LIMIT_NS    (120 * CLOCK_SECOND) // a longer wait for a limit is a day's, not a minute's
+#define POOL_AHEAD_MAX   1024                 // of all together, but for one reserved place per tenant
 #define POOL_CLAIMING_MAX                                                                                    \
     64 // claims under way: what a quiet tenant's first message waits for on the intake desk
 
@@ -45,9 +48,15 @@ struct pool {
     unsigned claiming, ready, unfiled;
     size_t server_tries; // connection attempts in a row that failed, for going through the list
     struct loop_timer wake;
-    bool pump;               // something changed: look at it before sleeping
-    bool token_good;         // its access token was there when last heard of
-    struct stat secret_seen; // the password file when credentials were last refused
+    // Nothing may be sent for a while, though the breaker is closed: a limit of our own, or logins held back.
+    bool waiting;
+    int64_t waiting_until; // boot
+    char waiting_words[REPLY_TEXT_MAX + 1];
+    char login_words[REPLY_TEXT_MAX + 1]; // what the server said when a login was put off last
+    bool no_chunking;                     // the server offers CHUNKING but does not know BDAT
+    bool pump;                            // something changed: look at it before sleeping
+    bool token_good;                      // its access token was there when last heard of
+    struct stat secret_seen;              // the password file when credentials were last refused
     uint64_t delivery[OBSERVE_BUCKETS + 1];
     double delivery_sum_s;
 };

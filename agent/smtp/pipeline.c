@@ -139,7 +139,9 @@ enum pipeline_event pipeline_reply(struct pipeline *pipeline, const struct outpu
     pipeline_judge(pipeline, t);
     if (problem) {
         *ret_problem = problem;
-        pipeline->anomaly = pipeline->stopped = true;
+        pipeline->anomaly |= !t->bdat_unknown;
+        pipeline->no_chunking |= t->bdat_unknown;
+        pipeline->stopped = true;
         return PIPELINE_FAULT;
     }
     if (in_data && t->finished) { // whether it reads on up to the dot is anyone's guess

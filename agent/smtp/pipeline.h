@@ -30,6 +30,7 @@ struct pipeline {
     unsigned head, n, n_begun; // the oldest; mails; mails of which something was decided or written
     uint64_t octets;           // of the bodies of those begun
     struct transaction_pool pool;
+    bool no_chunking; // BDAT was answered as an unknown command
     bool anomaly;     // the server answered out of step
     bool rset_needed; // before the next MAIL
     bool stopped;     // nothing more is written

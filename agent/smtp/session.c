@@ -101,6 +101,7 @@ void session_end(struct smtp_session *session, struct smtp_closing *closing)
     if (session->pipeline.n_begun > 1 &&
         (failure == SMTP_FAILURE_CONNECTION || failure == SMTP_FAILURE_TIMEOUT))
         session->pipeline.anomaly = true;
+    closing->no_chunking = session->pipeline.no_chunking;
     closing->anomaly = session->pipeline.anomaly;
     const struct smtp_result *result;
     int64_t now = loop_now(session->loop);
@@ -186,6 +187,7 @@ static void session_on_connected(struct multi_transfer *transfer, CURLcode resul
         session_end(session, &closing);
     } else {
         session->ready = session->idle_since = session->waiting_since = session->progress = clock_boot();
+        session->connect.capabilities.chunking &= !session->no_chunking;
         pipeline_open(&session->pipeline, &session->connect.capabilities);
         loop_timer_cancel(session->loop, &session->deadline);
         session_set_state(session, SESSION_OPEN);
@@ -232,6 +234,7 @@ int smtp_session_open(struct loop *loop, struct multi *multi, const struct smtp_
     session->account = params->account;
     session->events = params->events;
     session->arg = params->arg;
+    session->no_chunking = params->no_chunking;
     session->watch.fd = -1;
     loop_timer_init(&session->deadline, session_on_deadline, session);
     loop_timer_init(&session->soon, session_on_soon, session);

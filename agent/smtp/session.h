@@ -118,7 +118,8 @@ struct smtp_closing {
     long os_error;           // errno of connect(2) where known
     struct smtp_reply reply; // the last reply that mattered (421, 454, 535, …); code 0 where none
     char problem[512];       // words; "" where there is none
-    bool anomaly;            // the server answered out of step: use window 1 with it next time
+    bool no_chunking; // the server offers CHUNKING but does not know BDAT: use no_chunking with it next time
+    bool anomaly;     // the server answered out of step: use window 1 with it next time
 };
 
 struct smtp_session;
@@ -139,6 +140,7 @@ struct smtp_session_params { // borrowed until smtp_session_open returns, but fo
     const char *username;                 // NULL: no AUTH
     const struct secret *secret;          // password or access token
     bool oauth;                           // the secret is a token: XOAUTH2
+    bool no_chunking;                     // do not use BDAT even where CHUNKING is offered
     unsigned window;                      // 1 … SMTP_WINDOW_MAX: messages in flight
     struct smtp_session_events events;
     void *arg;

@@ -43,6 +43,7 @@ struct smtp_session {
     int64_t waiting_since; // since when the oldest command is due: its being written, or the last whole reply
     int64_t progress;      // when the server last took octets
     bool waiting;
+    bool no_chunking;    // as asked for
     bool unacknowledged; // octets came in, and nothing has gone out since
     bool room_told;      // `ready` was called since there was last no room
     unsigned mails;

@@ -132,7 +132,10 @@ void transaction_finish(struct transaction *t)
         memset(result->final.enhanced, 0, sizeof result->final.enhanced);
         result->final.text[0] = '\0';
     }
-    if (t->out_of_step && result->final.code / 100 != 2) {
+    // A refused MAIL stands, whatever the server made of what came behind it: with DATA that was nothing but
+    // a dot.
+    bool refused = t->mail_refused && result->final.code != 503;
+    if (t->out_of_step && !refused && result->final.code / 100 != 2) {
         result->failure = SMTP_FAILURE_PROTOCOL;
         result->problem = "the server answered out of step (503 to a command in its right place)";
     }
@@ -218,11 +221,17 @@ static const char *take_final(
     bool accepted = reply->code / 100 == 2, sent = transaction_sent(t, output);
     if (reply->code / 100 == 3)
         return "a reply of 3xx to the message";
+    if (t->bdat && (reply->code == 500 || reply->code == 502)) { // it would take the content for commands
+        t->bdat_unknown = true;
+        return "the server does not know BDAT, although it offers CHUNKING";
+    }
     if (accepted && !sent) {
         t->claimed = true;
         return "the server accepted the message before it had all of it";
     }
-    if (accepted && t->rcpt_accepted > 0) // even after a refused MAIL: the message is at the server
+    // A MAIL refused for being nested in another transaction, and yet the content (not a lone dot) is taken:
+    // it is at the server, in the other one's envelope.
+    if (accepted && t->bdat && t->rcpt_accepted > 0 && t->result.final.code == 503)
         t->mail_refused = false;
     if (!transaction_doomed(t)) {
         reply_copy(&t->result.final, reply);

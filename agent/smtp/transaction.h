@@ -59,6 +59,7 @@ struct transaction {
     bool mail_refused;            // result.final is the reply to MAIL
     bool go_ahead;                // 354 came
     bool answered_early;          // BDAT was refused before its last octet: the rest is owed
+    bool bdat_unknown;            // BDAT was answered as an unknown command
     bool claimed;                 // 250 came before the last octet
     bool file_failed;             // the body could not be read to its end
     bool file_changed;            // … because the file is not what it was when it was measured
