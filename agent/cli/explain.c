@@ -66,21 +66,52 @@ static const struct config_tenant *choose_tenant(const struct cli_verb *verb, co
     return NULL;
 }
 
+static const char *kind_of(mode_t mode)
+{
+    return S_ISDIR(mode)    ? "a directory"
+           : S_ISLNK(mode)  ? "a symbolic link"
+           : S_ISFIFO(mode) ? "a FIFO"
+           : S_ISSOCK(mode) ? "a socket"
+           : S_ISREG(mode)  ? "no longer the file that was opened"
+                            : "a device";
+}
+
+// Which rule of names (spool-format/name.h) a name breaks. NULL where it is a message's.
+static const char *name_problem(const char *name)
+{
+    size_t length = strlen(name), suffix = sizeof SPOOL_STATUS_SUFFIX - 1;
+    if (spool_name_valid(name))
+        return NULL;
+    if (name[0] == '.')
+        return "its name begins with a dot";
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7F)
+            return "its name has a control byte";
+    if (length >= suffix && !strcmp(name + length - suffix, SPOOL_STATUS_SUFFIX))
+        return "its name ends in .status, as those of status files do";
+    if (spool_name_base(name) > SPOOL_NAME_MAX)
+        return "its name is longer than 200 bytes";
+    return "its name is none that a message may have";
+}
+
 static int open_message(const struct cli_verb *verb, const char *file, struct stat *ret_stat, int *ret_code)
 {
     int fd = open(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd >= 0 && fstat(fd, ret_stat) == 0 && S_ISREG(ret_stat->st_mode))
         return fd;
+    struct stat found;
     if (fd < 0 && (errno == EACCES || errno == EPERM))
         *ret_code = cli_fail(verb, EX_NOPERM, "%s may not be read by user %u (run as the user outtray)", file,
             (unsigned)geteuid());
-    else if (fd < 0 && errno == ELOOP)
-        *ret_code = cli_fail(verb, EX_NOINPUT, "%s is a symbolic link, which the agent leaves alone", file);
+    else if (fd < 0 && (errno == ELOOP || errno == ENXIO || errno == ENODEV) && lstat(file, &found) == 0)
+        *ret_code = cli_fail(
+            verb, EX_NOINPUT, "%s is %s, which the agent leaves alone", file, kind_of(found.st_mode));
     else if (fd < 0)
         *ret_code = cli_fail(verb, errno == ENOENT || errno == ENOTDIR ? EX_NOINPUT : EX_IOERR, "%s: %s",
             file, strerror(errno));
     else
-        *ret_code = cli_fail(verb, EX_NOINPUT, "%s is no regular file", file);
+        *ret_code = cli_fail(verb, EX_NOINPUT, "%s is no regular file but %s, which the agent leaves alone",
+            file, kind_of(ret_stat->st_mode));
     if (fd >= 0)
         close(fd);
     return -1;
@@ -123,6 +154,7 @@ static int explain(
         if (*place.tenant && spool_name_valid(name))
             find_status(&explanation, config, place.tenant, name, fd);
         explanation.state = place.state;
+        explanation.ignored = *place.tenant ? name_problem(name) : NULL;
         explanation.result = outgoing_compose(config, explanation.tenant, name, fd, &explanation.stat,
             &explanation.outgoing, &explanation.fault);
         if (explanation.result && explanation.result != -EBADMSG)

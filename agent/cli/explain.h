@@ -10,6 +10,7 @@ struct explanation {
     const struct config *config;
     const struct config_tenant *tenant; // whose spool it lies in, or would
     const char *state;                  // the directory it lies in; "" outside of the spool
+    const char *ignored;                // why the agent leaves it alone where it lies; NULL where it does not
     int64_t now;                        // wall ns
     struct stat stat;                   // of the message
     struct status *status;              // what earlier attempts left; NULL where nothing

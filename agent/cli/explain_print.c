@@ -182,7 +182,9 @@ static void say_would(const struct explanation *explanation, struct buffer *text
     const struct outgoing *outgoing = explanation->outgoing;
     char time[STATUS_TIME_SIZE];
     int64_t next = next_attempt(explanation);
-    if (explanation->result) {
+    if (explanation->ignored) {
+        buffer_format(text, "be ignored (%s)", explanation->ignored);
+    } else if (explanation->result) {
         buffer_format(
             text, "fail as %s: %s", status_reason_name(explanation->fault.reason), explanation->fault.detail);
     } else if (outgoing->expires && outgoing->expires <= explanation->now) {
@@ -225,6 +227,34 @@ static void add_composed(struct answer *answer)
         (void)fprintf(answer->out, "size on the wire: %llu\n", (unsigned long long)outgoing->body.size);
 }
 
+// Every line is there whatever the message is: what only a message that can be composed tells is empty.
+static void add_malformed(struct answer *answer)
+{
+    static const char *const lists[] = {"recipients", "headers removed", "headers added"};
+    const struct config_tenant *tenant = answer->explanation->tenant;
+    const struct config_account *account = tenant->account;
+    bool by_account = account->envelope_from == CONFIG_ENVELOPE_ACCOUNT && *account->email;
+    add_reason(answer, "from", tenant->from, "from_rule", tenant->from_rule);
+    if (!by_account)
+        add_text(answer, "envelope_from", "");
+    else if (answer->json)
+        add_reason(answer, "envelope_from", account->email, "envelope_rule", "account");
+    else
+        (void)fprintf(answer->out, "envelope_from: <%s> (account)\n", account->email);
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        if (i == 1)
+            add_text(answer, "message_id", "");
+        if (answer->json)
+            add_json(answer, lists[i], json_array());
+        else
+            add_text(answer, lists[i], "");
+    }
+    if (answer->json)
+        add_json(answer, "size on the wire", json_null());
+    else
+        add_text(answer, "size on the wire", "");
+}
+
 int explanation_print(const struct explanation *explanation, bool json, FILE *out)
 {
     struct answer answer = {.explanation = explanation, .out = out, .json = json ? json_object() : NULL};
@@ -235,7 +265,7 @@ int explanation_print(const struct explanation *explanation, bool json, FILE *ou
     say_would(explanation, &would);
     if (explanation->result) { // what there is to say without the message
         add_account(&answer, explanation->tenant);
-        add_reason(&answer, "from", explanation->tenant->from, "from_rule", explanation->tenant->from_rule);
+        add_malformed(&answer);
     } else {
         add_account(&answer, explanation->outgoing->tenant);
         add_composed(&answer);

@@ -200,6 +200,45 @@ def test_explain_failure(box, text, reason):
     assert said["would"].startswith("fail as") and reason in said["would"], done.stdout + done.stderr
 
 
+def test_explain_failure_has_every_line(box):
+    box.ready()
+    box.spool.drop("acme", b"Subject: nobody\n\ntext\n", name="one")
+    path = box.spool.path("acme", "new", "one")
+    done = box.run("explain", path)
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == EXPLAIN_KEYS
+    assert "voicemail@acme.example" in explained(done)["from"]
+    assert "noreply@example.com" in explained(done)["envelope_from"]
+    said = json.loads(box.run("explain", "--json", path).stdout)
+    assert set(EXPLAIN_KEYS) <= set(said) and said["recipients"] == []
+
+
+@pytest.mark.parametrize("name,why", [(".hid", "dot"), ("foo.status", ".status"), ("a\x01b", "control"), ("n" * 201, "200")])
+def test_explain_a_name_that_is_ignored(box, name, why):
+    box.ready()
+    box.spool.drop("acme", MESSAGE, name=name)
+    path = box.spool.path("acme", "new", name)
+    said = explained(box.run("explain", path))
+    assert said["would"].startswith("be ignored") and why in said["would"]
+    assert json.loads(box.run("explain", "--json", path).stdout)["would"].startswith("be ignored")
+
+
+@pytest.mark.parametrize("kind", ["directory", "FIFO", "socket", "symbolic link"])
+def test_explain_what_is_no_file(box, kind):
+    box.ready()
+    path = box.spool.path("acme", "new", "one")
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "symbolic link":
+        path.symlink_to("/dev/null")
+    else:
+        os.mknod(path, 0o140600)
+    done = box.run("explain", path)
+    assert done.returncode == 66
+    assert kind in done.stderr and done.stdout == ""
+
+
 def test_explain_a_deferred_message(mixed):
     said = explained(mixed.run("explain", mixed.spool.path("acme", "deferred", "later")))
     assert said["would"].startswith(("wait until", "deliver"))
