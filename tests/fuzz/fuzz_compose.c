@@ -12,7 +12,7 @@ struct wire {
 static struct wire read_wire(const struct smtp_body *body, bool stuff, size_t piece)
 {
     struct smtp_body_cursor cursor;
-    size_t size = 2 * (size_t)body->size + 64;
+    size_t size = 2 * (size_t)body->size + 512; // and room for any piece
     struct wire wire = {malloc(size), 0};
     EXPECT(wire.text);
     smtp_body_start(&cursor);
