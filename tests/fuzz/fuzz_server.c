@@ -217,7 +217,9 @@ static void take_result(struct play *play, const struct smtp_result *result, boo
     EXPECT(play->done < play->given && result->mail == &play->mails[play->done]);
     const struct smtp_mail *mail = result->mail;
     const struct seen *seen = &play->seen[play->done++];
-    bool accepted = seen->mail_code / 100 == 2 && seen->final_code / 100 == 2 && seen->final_in_time;
+    // A 503 to MAIL with a yes to all behind it: by BDAT the message is at the server, in whatever envelope.
+    bool mail_taken = seen->mail_code / 100 == 2 || (seen->mail_code == 503 && play->capabilities.chunking);
+    bool accepted = mail_taken && seen->final_code / 100 == 2 && seen->final_in_time;
     for (unsigned i = 0; i < mail->n_recipients; i++) {
         bool sent = result->failure == SMTP_FAILURE_NONE && result->final.code / 100 == 2 &&
                     result->recipients[i] && result->recipients[i]->code / 100 == 2;
