@@ -80,6 +80,10 @@ enum smtp_failure { // why there is no final reply
 // What became of one mail. Passed by pointer for the time of the callback.
 //
 //     MAIL refused                 failure NONE, stage MAIL, final is that reply, no recipient has one
+//     (whatever comes
+//                                  behind it; only where 503 says that MAIL was nested in another
+//                                  transaction, and the content was taken by BDAT all the same, is the
+//                                  message at the server: FINAL)
 //     all recipients refused       NONE, RCPT, final.code 0: each recipient's reply decides (what the server
 //     says
 //                                  to DATA or BDAT then, even a 250, counts for nothing)
