@@ -79,23 +79,19 @@ enum smtp_failure { // why there is no final reply
 
 // What became of one mail. Passed by pointer for the time of the callback.
 //
-//     MAIL refused                 failure NONE, stage MAIL, final is that reply, no recipient has one
-//     (whatever comes
-//                                  behind it; only where 503 says that MAIL was nested in another
-//                                  transaction, and the content was taken by BDAT all the same, is the
-//                                  message at the server: FINAL)
-//     all recipients refused       NONE, RCPT, final.code 0: each recipient's reply decides (what the server
-//     says
-//                                  to DATA or BDAT then, even a 250, counts for nothing)
-//     DATA refused                 NONE, DATA, final is that reply
-//     final reply, good or bad     NONE, FINAL
-//     421 to one of its commands   NONE, the command's stage, final is the 421
-//     lacks what it needs          REQUIRED, MAIL, not begun; final is made as a server would say it:
-//     552 5.3.4
-//                                  (SIZE), 554 5.6.3 (8BITMIME), 550 5.6.7 (SMTPUTF8), 501 5.1.3 (an address
-//                                  or parameter that would break the command: a bug above this room)
-//     503 in its right place       PROTOCOL, final is the 503: worth another attempt, with window 1
-//     anything else                failure, the stage it had come to, recipients' replies so far
+// - MAIL refused: failure NONE, stage MAIL, final is that reply, no recipient has one. What comes behind it
+//   counts for nothing, but for one case: 503 says that MAIL was nested in another transaction, and the
+//   content is taken by BDAT all the same. Then it is at the server: stage FINAL.
+// - All recipients refused: NONE, RCPT, final.code 0: each recipient's reply decides. What the server says to
+//   DATA or BDAT then, even a 250, counts for nothing.
+// - DATA refused: NONE, DATA, final is that reply.
+// - Final reply, good or bad: NONE, FINAL.
+// - 421 to one of its commands: NONE, the command's stage, final is the 421.
+// - It lacks what it needs: REQUIRED, MAIL, not begun; final is made as a server would say it: 552 5.3.4
+//   (SIZE), 554 5.6.3 (8BITMIME), 550 5.6.7 (SMTPUTF8), 501 5.1.3 (an address or parameter that would break
+//   the command: a bug above this room).
+// - 503 in its right place: PROTOCOL, final is the 503: worth another attempt, with window 1.
+// - Anything else: failure, the stage it had come to, recipients' replies so far.
 struct smtp_result {
     const struct smtp_mail *mail;
     enum smtp_stage stage;     // where it ended
