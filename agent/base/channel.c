@@ -76,13 +76,18 @@ struct channel_item *channel_take(struct channel *channel)
 
 struct channel_item *channel_wait(struct channel *channel, unsigned timeout_ms)
 {
+    return channel_wait_ns(channel, (int64_t)timeout_ms * CLOCK_MS);
+}
+
+struct channel_item *channel_wait_ns(struct channel *channel, int64_t timeout_ns)
+{
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until = clock_timespec(clock_ns(&until) + (int64_t)timeout_ms * CLOCK_MS);
+    until = clock_timespec(clock_ns(&until) + timeout_ns);
     pthread_mutex_lock(&channel->lock);
     int waited = 0;
     while (!channel->head && !channel->closed && waited == 0)
-        waited = timeout_ms ? pthread_cond_timedwait(&channel->filled, &channel->lock, &until)
+        waited = timeout_ns ? pthread_cond_timedwait(&channel->filled, &channel->lock, &until)
                             : pthread_cond_wait(&channel->filled, &channel->lock);
     struct channel_item *items = channel_detach(channel);
     pthread_mutex_unlock(&channel->lock);

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct channel_item {
     struct channel_item *next;
@@ -32,6 +33,7 @@ struct channel_item *channel_take(struct channel *channel);
 // Waits for something, at most timeout_ms (0: without end), then takes everything; NULL after the time or
 // when closed and empty. Not for channels with an eventfd.
 struct channel_item *channel_wait(struct channel *channel, unsigned timeout_ms);
+struct channel_item *channel_wait_ns(struct channel *channel, int64_t timeout_ns); // the same in ns
 // Wakes the waiter for good: channel_wait gives what is left, then NULL.
 void channel_close(struct channel *channel);
 bool channel_is_closed(struct channel *channel);

@@ -88,6 +88,11 @@ int64_t clock_wall(void)
     return clock_read(CLOCK_REALTIME) + SHIFT_WALL;
 }
 
+int64_t clock_work(void)
+{
+    return clock_read(CLOCK_MONOTONIC);
+}
+
 struct timespec clock_timespec(int64_t ns)
 {
     int64_t seconds = ns / CLOCK_SECOND, rest = ns % CLOCK_SECOND;

@@ -18,6 +18,8 @@
 
 int64_t clock_boot(void);
 int64_t clock_wall(void);
+// For measuring how long our own work takes: no set clock, no time that the machine slept.
+int64_t clock_work(void);
 void clock_poll(void);
 
 // How long a loop may sleep at most: a few milliseconds in test builds, so that a set clock is noticed; -1

@@ -87,12 +87,9 @@ static struct desk_job *desk_sort(struct desk *desk, struct channel_item *items)
     return (struct desk_job *)batch.first;
 }
 
-// What a desk measures is its own work: no set clock, no time that the machine slept.
-static int64_t desk_now(void)
+struct desk_job *desk_more(struct desk *desk, int64_t wait_ns)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return clock_ns(&now);
+    return desk_sort(desk, channel_wait_ns(&desk->in, wait_ns));
 }
 
 static void desk_work(struct desk *desk, struct desk_job *batch)
@@ -102,17 +99,17 @@ static void desk_work(struct desk *desk, struct desk_job *batch)
         return;
     }
     struct desk_list done = {0};
-    int64_t began = desk_now();
+    int64_t began = clock_work();
     unsigned n = 0;
     while (batch) {
         struct desk_job *job = batch;
         batch = (struct desk_job *)job->item.next;
         job->run(job);
         desk_list_add(&done, job);
-        if (batch && ++n < DESK_RETURN_N && desk_now() - began < DESK_RETURN_NS)
+        if (batch && ++n < DESK_RETURN_N && clock_work() - began < DESK_RETURN_NS)
             continue;
         desk_list_push(&done, &desk->out);
-        began = desk_now();
+        began = clock_work();
         n = 0;
     }
 }
@@ -134,11 +131,11 @@ static bool desk_slice(struct desk *desk, struct desk_list *list)
 static void desk_slices(struct desk *desk)
 {
     (void)desk_slice(desk, &desk->slow);
-    int64_t start = desk_now();
+    int64_t start = clock_work();
     if (start < desk->rest_until && !channel_is_closed(&desk->in))
         return;
     if (desk_slice(desk, &desk->gentle)) {
-        int64_t end = desk_now(), rest = (end - start) * DESK_REST;
+        int64_t end = clock_work(), rest = (end - start) * DESK_REST;
         desk->rest_until = end + (rest < DESK_REST_MAX ? rest : DESK_REST_MAX);
     }
 }
@@ -149,7 +146,7 @@ static struct channel_item *desk_wait(struct desk *desk)
         return channel_take(&desk->in);
     if (!desk->gentle.first)
         return channel_wait(&desk->in, desk->params.idle ? desk->params.idle_ms : 0);
-    int64_t rest = desk->rest_until - desk_now();
+    int64_t rest = desk->rest_until - clock_work();
     return rest > 0 ? channel_wait(&desk->in, (unsigned)(rest / CLOCK_MS) + 1) : channel_take(&desk->in);
 }
 

@@ -9,6 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#define FILING_GATHER_PART   4               // of a sync's time is waited for more outcomes at most,
+#define FILING_GATHER_TRIES  8               // an eighth of that for the next one of them,
+#define FILING_GATHER_MIN_NS (CLOCK_MS / 20) // and not at all where that is less than a wake-up costs
+
 void filing_init(struct filing *filing, struct log *log)
 {
     *filing = (struct filing){.log = log};
@@ -175,6 +179,26 @@ static int filing_sync(struct filing *filing)
     return error;
 }
 
+// Appends what else is about to come in.
+static void filing_gather(struct filing *filing, struct desk *desk, struct desk_job *first)
+{
+    int64_t now = clock_work(), end = now + filing->sync_ns / FILING_GATHER_PART;
+    int64_t wait = (end - now) / FILING_GATHER_TRIES;
+    unsigned n = 1;
+    struct channel_item *last = &first->item;
+    for (; last->next; n++)
+        last = last->next;
+    while (wait >= FILING_GATHER_MIN_NS && now < end && n < atomic_load(&filing->in_flight)) {
+        struct desk_job *more = desk_more(desk, wait);
+        if (!more)
+            return;
+        last->next = &more->item;
+        for (; last->next; n++)
+            last = last->next;
+        now = clock_work();
+    }
+}
+
 static void filing_break(struct filing *filing, int error)
 {
     int none = 0;
@@ -232,7 +256,9 @@ static void filing_work(struct filing *filing, struct desk *desk, struct desk_jo
     }
     filing->held = (struct desk_job *)held;
     atomic_store(&filing->full, full);
+    int64_t begin = clock_work();
     int error = filing_sync(filing);
+    filing->sync_ns = (3 * filing->sync_ns + clock_work() - begin) / 4;
     if (error)
         filing_break(filing, error);
     filing_finish(filing, desk, (struct desk_job *)placed, error);
@@ -248,6 +274,8 @@ void filing_batch(struct desk *desk, struct desk_job *first, void *arg)
         last->item.next = &first->item;
         first = filing->held;
         filing->held = NULL;
+    } else {
+        filing_gather(filing, desk, first);
     }
     filing_work(filing, desk, first);
 }

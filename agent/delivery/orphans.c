@@ -92,7 +92,7 @@ static bool orphans_refresh(struct orphans *orphans, int dir)
         time_same(&orphans->ctime, &stat.st_ctim))
         return true;
     orphans->known = false;
-    int64_t begin = clock_boot();
+    int64_t begin = clock_work();
     if (begin < orphans->rest_until)
         return false;
     // Times of files come from the kernel's clock, which a test does not shift.
@@ -104,7 +104,7 @@ static bool orphans_refresh(struct orphans *orphans, int dir)
     orphans->known = orphans_read_all(orphans, dir);
     orphans->mtime = stat.st_mtim;
     orphans->ctime = stat.st_ctim;
-    int64_t end = clock_boot();
+    int64_t end = clock_work();
     orphans->rest_until = end + (end - begin) * ORPHANS_REST;
     return orphans->known;
 }

@@ -22,7 +22,7 @@ struct orphans {      // one directory; zeroed: nothing known. One thread's.
     size_t n;
     bool known; // hashes are all of the directory as it was at mtime and ctime
     struct timespec mtime, ctime;
-    int64_t rest_until; // clock_boot: not read again before
+    int64_t rest_until; // clock_work: not read again before
 };
 
 void orphans_release(struct orphans *orphans);

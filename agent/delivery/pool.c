@@ -132,6 +132,7 @@ void pool_give_back(struct message *message)
     message->carrier = NULL;
     carrier->unfiled--;
     carrier->pool->unfiled--;
+    atomic_fetch_sub(&carrier->pool->dispatch->filing_state.in_flight, 1);
     carrier->pool->pump = true;
 }
 
@@ -188,6 +189,7 @@ static bool pool_send(struct pool *pool, struct carrier *carrier)
     message->carrier = carrier;
     carrier->unfiled++;
     pool->unfiled++;
+    atomic_fetch_add(&dispatch->filing_state.in_flight, 1);
     smtp_session_send(carrier->session, &message->mail);
     message->conn_use = smtp_session_mails(carrier->session);
     return true;
