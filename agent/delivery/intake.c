@@ -209,7 +209,7 @@ static int intake_open(struct message *message)
         return -errno;
     if (!message->regular && !S_ISREG(message->stat.st_mode))
         return -ENOTSUP;
-    message->fd = openat(dir, message->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    message->fd = tenant_dirs_open(message->dirs, message->origin, message->name);
     if (message->fd < 0) // swapped since it was looked at
         return errno == ELOOP || errno == ENXIO || errno == ENODEV ? -ENOTSUP : -errno;
     if (fstat(message->fd, &message->stat))

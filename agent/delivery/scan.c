@@ -35,12 +35,11 @@ int scan_due(const struct spool_tenant *spool, const char *name, int64_t *ret_du
 
 // Time and priority of an entry of new/, by one open of what the directory calls a regular file. 1 where it
 // is none after all; negative errno.
-static int refill_look(int dir, const struct dirent *entry, struct name_at *ret_name)
+static int refill_look(struct tenant_dirs *dirs, const struct dirent *entry, struct name_at *ret_name)
 {
     struct stat stat;
-    int fd = -1;
-    if (entry->d_type == DT_REG)
-        fd = openat(dir, entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int dir = dirs->spool->dir[SPOOL_NEW];
+    int fd = entry->d_type == DT_REG ? tenant_dirs_open(dirs, SPOOL_NEW, entry->d_name) : -1;
     // One that cannot be opened is claimed all the same, and the claim tells.
     int error =
         (fd >= 0 ? fstat(fd, &stat) : fstatat(dir, entry->d_name, &stat, AT_SYMLINK_NOFOLLOW)) ? -errno : 0;
@@ -60,7 +59,7 @@ static int refill_entry(struct refill *refill, const struct dirent *entry)
     struct name_at name;
     bool regular = entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN;
     if (regular && spool_name_valid(entry->d_name)) {
-        int error = refill_look(refill->dirs->spool->dir[SPOOL_NEW], entry, &name);
+        int error = refill_look(refill->dirs, entry, &name);
         if (error <= 0)
             return error == -ENOENT ? 0 : error ? error : names_offer_item(&refill->names, &name);
     }

@@ -2,6 +2,8 @@
 #include "tenant.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +33,17 @@ void tenant_dirs_unref(struct tenant_dirs *dirs)
         orphans_release(&dirs->orphans[state]);
     spool_tenant_close(dirs->spool);
     free(dirs);
+}
+
+int tenant_dirs_open(struct tenant_dirs *dirs, enum spool_state state, const char *name)
+{
+    const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    int dir = dirs->spool->dir[state];
+    int fd = dirs->atimes ? -1 : openat(dir, name, flags | O_NOATIME);
+    if (fd >= 0 || (!dirs->atimes && errno != EPERM))
+        return fd;
+    dirs->atimes = true;
+    return openat(dir, name, flags);
 }
 
 struct tenant *tenant_new(const char *name)

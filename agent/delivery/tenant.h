@@ -15,6 +15,7 @@ struct tenant_dirs {
     _Atomic unsigned references;
     struct spool_tenant *spool;           // owned
     struct orphans orphans[SPOOL_STATES]; // the intake desk's: of deferred/ and failed/
+    bool atimes;                          // the intake desk's: not our files, O_NOATIME is refused
     // The filing desk's: which states (bits) are to be synced in the batch under way.
     unsigned sync_to, sync_from;
     struct tenant_dirs *next_touched;
@@ -23,6 +24,9 @@ struct tenant_dirs *tenant_dirs_new(
     struct spool_tenant *spool); // takes spool over; NULL where memory is short (spool is closed)
 struct tenant_dirs *tenant_dirs_ref(struct tenant_dirs *dirs);
 void tenant_dirs_unref(struct tenant_dirs *dirs); // takes NULL
+// Opens a message for reading, without a trace in its atime where that is allowed: the first read of a new
+// file costs a journalled write of its inode else (intake desk). -1 and errno.
+int tenant_dirs_open(struct tenant_dirs *dirs, enum spool_state state, const char *name);
 
 #define TENANT_IGNORED_MAX 64 // ignored entries remembered by name, so that each is logged once
 
