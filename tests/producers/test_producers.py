@@ -1,4 +1,4 @@
-"""The writers of SPOOL.md's producer's guide, extracted from the page and run as they stand there.
+"""The writers of spool-format/producers, each run by the program in its own usage comment, as it stands there.
 
 /usr/bin/python3 -m pytest tests/producers
 """
@@ -16,19 +16,35 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).resolve().parents[2] / "spool-format" / "SPOOL.md"
+from support.wait import wait_until
+
+WRITERS = Path(__file__).resolve().parents[2] / "spool-format" / "producers"
 MESSAGE = b"From: a@example.com\nTo: b@example.net\nSubject: test\n\ntext\n"
-LANGUAGES = {"sh": ["sh"], "python": [sys.executable], "php": ["php"], "c": []}
+# language: the file, the name of a program that uses it, how that is run
+LANGUAGES = {
+    "sh": ("outtray.sh", "use.sh", ["sh"]),
+    "bash": ("outtray.sh", "use.sh", ["bash", "--posix"]),
+    "python": ("outtray.py", "use.py", [sys.executable]),
+    "php": ("Outtray.php", "use.php", ["php"]),
+    "node": ("outtray.js", "use.js", ["node"]),
+    "c": ("outtray.h", "use.c", []),
+}
 ODD_NAMES = [
     b"-rf", b"--help", b"a b", b" ", b":2,S", b"%s%n", b"$(touch x)", b"`touch x`", b"a;b", b"a&b", b"*", b"?", b"[a]", b"~",
-    b"quote'\"", b"back\\slash", "ümlaut.eml".encode(), b"\xff\xfe", b"x" * 200, b"a~2", b"#", b"!", b"status",
+    b"quote'\"", b"back\\slash", "ümlaut.eml".encode(), b"\xff\xfe", b"x" * 200, "ü".encode() * 100, b"a~2", b"#", b"!", b"status",
+    b"m.status.eml", b"-n",
 ]
+BAD_NAMES = [b".hidden", b".", b"..", b"a/b", b"../new/m", b"x" * 201, "ü".encode() * 101, b"a\nb", b"a\rb", b"\x01", b"\x7f", b"a\tb",
+             b"m.status", b".status"]
 
 
-def block(language):
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
-    assert len(blocks) == 1, f"{len(blocks)} blocks of {language}"
-    return blocks[0]
+def usage(source):
+    """The program behind "Usage:" in the file's comment."""
+    text = source.read_text()
+    found = re.search(r"^(?P<start>[ *#]*)Usage:\n(?P<program>(?:(?P=start) .*\n)+)", text, re.M)
+    assert found, f"{source.name} shows no usage"
+    program = "".join(line[len(found["start"]) + 2:] for line in found["program"].splitlines(True))
+    return "<?php\n" + program if source.suffix == ".php" else program
 
 
 @contextlib.contextmanager
@@ -41,24 +57,29 @@ def open_directory():
 
 @pytest.fixture(scope="session")
 def sources():
+    """Copies of all of them, and the programs that use them."""
     with open_directory() as directory:
+        for library, program, _ in LANGUAGES.values():
+            shutil.copy(WRITERS / library, directory)
+            (directory / program).write_text(usage(WRITERS / library))
         yield directory
 
 
 @pytest.fixture(scope="session", params=LANGUAGES)
 def writer(request, sources):
-    """The command that runs one of the writers."""
-    language, directory = request.param, sources
-    source = directory / f"spool-write.{language}"
-    source.write_text(block(language))
-    command = LANGUAGES[language]
-    if language == "c":
-        program = directory / "spool-write"
-        subprocess.run(["gcc", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-O2", "-o", program, source], check=True)
-        return [str(program)]
+    """The command that runs one of the writers; it takes DIRECTORY and NAME."""
+    _, program, command = LANGUAGES[request.param]
+    if request.param == "c":
+        warnings = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-pedantic"]
+        subprocess.run(["gcc", "-std=c99", *warnings, "-O2", "-o", sources / "use", sources / program], check=True)
+        return [str(sources / "use")]
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
-    return [*command, str(source)]
+    if request.param in ("sh", "bash"):
+        # Sourced by its own path, from whatever directory.
+        script = (sources / program).read_text().replace("./outtray.sh", f"{sources}/outtray.sh")
+        return [*command, "-c", script, "use"]
+    return [*command, str(sources / program)]
 
 
 @pytest.fixture
@@ -101,12 +122,100 @@ def test_any_bytes(writer, tenant, message):
     assert (tenant / "new" / "m").read_bytes() == message
 
 
+def is_text(name):
+    with contextlib.suppress(UnicodeDecodeError):
+        return bool(name.decode())
+    return False
+
+
 def test_odd_names(writer, tenant):
-    for name in ODD_NAMES:
+    # Node.js reads its arguments as UTF-8; test_node_takes_any_octets gives it the others.
+    odd = [name for name in ODD_NAMES if is_text(name) or "node" not in writer[0]]
+    for name in odd:
         result = write(writer, tenant, name)
         assert result.returncode == 0, (name, result.stderr)
-    assert names(tenant / "new") == sorted(ODD_NAMES)
+    assert names(tenant / "new") == sorted(odd)
     assert names(tenant / "tmp") == []
+
+
+def test_node_takes_any_octets(sources, tenant):
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    script = "require(process.argv[1]).submit(process.argv[2], 'text\\n', Buffer.from('fffe', 'hex'))"
+    subprocess.run(["node", "-e", script, sources / "outtray.js", tenant], check=True)
+    assert names(tenant / "new") == [b"\xff\xfe"]
+
+
+def test_names_that_cannot_be(writer, tenant):
+    """The agent would ignore them: refused, with words, and nothing is written anywhere."""
+    for name in BAD_NAMES:
+        result = write(writer, tenant, name)
+        assert result.returncode != 0, name
+        assert result.stderr
+        assert names(tenant) == [b"new", b"tmp"]
+        assert names(tenant / "new") == names(tenant / "tmp") == []
+
+
+def test_makes_names(sources, tenant):
+    """Without a name one is made, which is returned and is never the same."""
+    made = []
+    header = "#include \"outtray.h\"\nint main(int c, char **v) { char n[OUTTRAY_NAME_SIZE] = \"\"; (void)c;" \
+             "if (outtray_submit(v[1], n, \"text\\n\", 5) < 0) return 1; puts(n); return 0; }\n"
+    (sources / "named.c").write_text("#define _POSIX_C_SOURCE 200809L\n" + header)
+    subprocess.run(["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-o", sources / "named", sources / "named.c"], check=True)
+    commands = {
+        "sh": ["sh", "-c", f". {sources}/outtray.sh; echo text | outtray_submit \"$1\"", "use"],
+        "python": [sys.executable, "-c", "import sys, outtray; print(outtray.submit(sys.argv[1], b'text\\n'))"],
+        "php": ["php", "-r", "require 'Outtray.php'; echo Outtray::submit($argv[1], \"text\\n\"), \"\\n\";", "--"],
+        "node": ["node", "-e", "console.log(require('./outtray.js').submit(process.argv[1], 'text\\n'))"],
+        "c": [str(sources / "named")],
+    }
+    for command in commands.values():
+        for _ in range(2):
+            if shutil.which(command[0]) is None:
+                continue
+            done = subprocess.run([*command, str(tenant)], cwd=sources, capture_output=True, text=True, check=True)
+            made.append(done.stdout.strip())
+    assert len(set(made)) == len(made)
+    assert names(tenant / "new") == sorted(name.encode() for name in made)
+    assert all((tenant / "new" / name).read_bytes() == b"text\n" for name in made)
+    assert names(tenant / "tmp") == []
+
+
+def test_node_module_can_be_imported(sources, tenant):
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    (sources / "use.mjs").write_text("import { submit } from './outtray.js';\nsubmit(process.argv[2], 'text\\n', 'm');\n")
+    subprocess.run(["node", sources / "use.mjs", tenant], check=True)
+    assert names(tenant / "new") == [b"m"]
+
+
+def test_shell_function_leaves_the_caller_alone(sources, tenant):
+    """Directory, mask, options and traps of a script that calls it, also where it fails."""
+    script = f"""
+        trap 'echo leaving' EXIT
+        . {sources}/outtray.sh
+        before=$(pwd; umask; echo "$-")
+        echo text | outtray_submit "$1" one
+        echo text | outtray_submit "$1" .bad 2>/dev/null || echo refused
+        if echo text | outtray_submit "$1" one 2>/dev/null; then echo twice; fi
+        [ "$before" = "$(pwd; umask; echo "$-")" ] && echo same
+    """
+    done = subprocess.run(["sh", "-c", script, "use", tenant], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["refused", "same", "leaving"]
+    assert names(tenant / "new") == [b"one"]
+    assert names(tenant / "tmp") == []
+
+
+def test_interrupted_shell_leaves_nothing(sources, tenant):
+    script = f". {sources}/outtray.sh; outtray_submit \"$1\" m"
+    process = subprocess.Popen(["sh", "-c", script, "use", tenant], stdin=subprocess.PIPE, start_new_session=True)
+    wait_until(lambda: names(tenant / "tmp") == [b"m"], what="the file in tmp/")
+    os.killpg(process.pid, signal.SIGTERM)
+    process.stdin.close()
+    assert process.wait(30) != 0
+    wait_until(lambda: names(tenant / "tmp") == [], what="tmp/ to be empty")
+    assert names(tenant / "new") == []
 
 
 def test_relative_directory(writer, tenant):
