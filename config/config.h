@@ -115,9 +115,15 @@ struct config_tenant {
 };
 
 struct config_hooks { // each a NULL-terminated argv, possibly empty
+    const char *const *sent;
+    const char *const *deferred;
     const char *const *failed;
+    const char *const *backlog;
     const char *const *account_paused;
     const char *const *account_resumed;
+    const char *const *spool_broken;
+    int64_t timeout_ms;     // how long one may run
+    int64_t backlog_age_ms; // of the oldest message in new/: above it, backlog is run
 };
 
 struct config {

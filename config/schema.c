@@ -112,9 +112,15 @@ static const struct schema_key keys[] = {
     {.path = "metrics.textfile", .type = SCHEMA_BOOL, .fallback = "true", F(metrics.textfile)},
     {.path = "metrics.listen", .type = SCHEMA_TEXT, METRICS, .problem = text_listen, F(metrics.listen)},
     {.path = "hooks", .type = SCHEMA_MAP, HOOKS},
+    {.path = "hooks.sent", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.sent)},
+    {.path = "hooks.deferred", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.deferred)},
     {.path = "hooks.failed", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.failed)},
+    {.path = "hooks.backlog", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.backlog)},
     {.path = "hooks.account_paused", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.account_paused)},
     {.path = "hooks.account_resumed", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.account_resumed)},
+    {.path = "hooks.spool_broken", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.spool_broken)},
+    {.path = "hooks.timeout", .type = SCHEMA_DURATION, .fallback = "30s", .min = SECOND, .max = HOUR, F(hooks.timeout_ms)},
+    {.path = "hooks.backlog_age", .type = SCHEMA_DURATION, .fallback = "15m", .min = SECOND, .max = 365 * DAY, F(hooks.backlog_age_ms)},
 };
 // clang-format on
 

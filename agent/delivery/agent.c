@@ -81,8 +81,10 @@ static void agent_tick(struct loop_timer *timer)
     (void)loop_timer_set(dispatch->loop, timer, now + AGENT_TICK_NS);
     agent_check_clock(agent);
     dispatch_spool_trouble(dispatch);
-    for (size_t i = 0; i < dispatch->n_tenants; i++)
+    for (size_t i = 0; i < dispatch->n_tenants; i++) {
         dispatch_tick_tenant(dispatch, dispatch->tenants[i]);
+        events_backlog(&dispatch->events, dispatch->tenants[i], dispatch->config->hooks.backlog_age_ms);
+    }
     for (size_t i = 0; i < dispatch->n_pools; i++)
         pool_check_secret(dispatch->pools[i]);
     if (now >= agent->neighbours_at) {

@@ -262,6 +262,8 @@ int conclude_result(struct message *message, const struct smtp_result *result,
     ret_conclusion->next = left ? (tally.has_trouble ? CONCLUDE_BACK : CONCLUDE_AGAIN) : CONCLUDE_FILE;
     if (tally.pending)
         message->deferred_class = tally.first_pending.outcome.class;
+    if (plain && !left)
+        (void)snprintf(message->detail, sizeof message->detail, "%s", result->final.text);
     if (ret_conclusion->next == CONCLUDE_FILE)
         error = conclude_rest(message, context);
     if (!error)

@@ -40,11 +40,13 @@ void dispatch_spool_trouble(struct dispatch *dispatch)
 {
     int broken = atomic_load(&dispatch->filing_state.broken),
         full = atomic_load(&dispatch->filing_state.full);
-    if (broken && !dispatch->spool_broken)
+    if (broken && !dispatch->spool_broken) {
         log_event(dispatch->log, LOG_ERROR_LEVEL, "spool_broken",
             "the spool's disk failed; nothing is claimed any more. Check the disk, then start the agent "
             "again",
             "reason", strerror(-broken), NULL);
+        events_spool_broken(&dispatch->events, broken);
+    }
     dispatch->spool_broken = broken != 0;
     if (full && !dispatch->spool_full)
         log_event(dispatch->log, LOG_ERROR_LEVEL, "spool_full",
@@ -283,6 +285,7 @@ static void filed_done(struct desk_job *job)
         filed_back(dispatch, message);
         break;
     }
+    events_message(&dispatch->events, message);
     message_gone(dispatch, message);
 }
 
@@ -320,6 +323,7 @@ void dispatch_account_changed(struct dispatch *dispatch, struct pool *pool, enum
             dispatch_survey(dispatch, tenant);
         }
     }
+    events_account(&dispatch->events, account, change);
 }
 
 bool dispatch_is_quiet(const struct dispatch *dispatch)

@@ -8,6 +8,7 @@
 #include "agent/base/multi.h"
 #include "agent/delivery/conclude.h"
 #include "agent/delivery/desk.h"
+#include "agent/delivery/events.h"
 #include "agent/delivery/filing.h"
 #include "agent/delivery/pool.h"
 #include "agent/delivery/tenant.h"
@@ -30,6 +31,7 @@ struct dispatch {
     struct desk *intake, *filing;
     struct keeper *keeper; // of OAuth tokens
     struct filing filing_state;
+    struct events events; // who is told of what happened
     struct watch *watch;
     int watch_error; // negative errno where there is no inotify
     struct tenant **tenants;

@@ -78,7 +78,7 @@ struct message {
     int64_t conn_use;                  // which message of its session the transaction under way is
     bool back;                         // after FILING_RECORD: return it, its account is in trouble
     enum status_reason refused_reason; // of the first refused recipient
-    char detail[STATUS_TEXT_MAX];      // words for failed/
+    char detail[STATUS_TEXT_MAX];      // words for failed/; of a message that was simply sent: the server's
 
     enum filing_action filing;
     enum spool_state filed_in;

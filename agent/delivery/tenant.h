@@ -67,6 +67,7 @@ struct tenant {
     int64_t survey_ended;                        // boot: when the last survey came back
     int64_t opened_failed;                       // boot: when opening failed last; 0: never
     int watch_new, watch_deferred;               // inotify descriptors, -1: none
+    bool backlog_told;                           // that its oldest message lies for too long
     int64_t counted_at;                          // wall: when these counts were taken
     struct observe_count counts[OBSERVE_STATES]; // as the last survey found them
     uint64_t sent_total, failed[OBSERVE_REASONS], deferred[OBSERVE_CLASSES], ignored;
