@@ -1,0 +1,254 @@
+// What events and scans bring into the backlogs (wire thread).
+#include "agent/base/clock.h"
+#include "agent/delivery/dispatch.h"
+#include "agent/delivery/retry.h"
+#include "agent/delivery/scan.h"
+#include "agent/observe/delivery_log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RETENTION_EVERY_NS (3600 * CLOCK_SECOND)
+
+static int64_t dispatch_due(const struct dispatch *dispatch, int64_t wall_due)
+{
+    int64_t wall = clock_wall();
+    int64_t due = retry_clamp(wall_due, wall, dispatch->config->retry.max_ms * CLOCK_MS);
+    return loop_now(dispatch->loop) + (due - wall);
+}
+
+void dispatch_wait(struct dispatch *dispatch, struct tenant *tenant, const char *name, int64_t wall_due)
+{
+    (void)backlog_add_deferred(
+        &tenant->backlog, name, wall_due, dispatch_due(dispatch, wall_due), loop_now(dispatch->loop));
+}
+
+void dispatch_ignored(struct dispatch *dispatch, struct tenant *tenant, const char *name)
+{
+    if (!tenant_note_ignored(tenant, name))
+        return;
+    struct log_lines lines;
+    log_lines_init(&lines, dispatch->log);
+    delivery_log_line(&lines,
+        &(struct delivery_line){.time = clock_wall(),
+            .event = DELIVERY_IGNORED,
+            .tenant = tenant->name,
+            .name = name,
+            .size = -1,
+            .attempt = -1,
+            .conn_use = -1,
+            .queue_ms = -1,
+            .conn_ms = -1,
+            .xfer_ms = -1,
+            .reply = "not a message (a name or a kind of file that new/ does not take); left untouched"});
+    log_write(dispatch->log, &lines);
+    log_lines_release(&lines);
+}
+
+static void refill_done(struct desk_job *job)
+{
+    struct refill *refill = (struct refill *)job;
+    struct dispatch *dispatch = refill->dispatch;
+    struct tenant *tenant = refill->tenant;
+    tenant->refilling = false;
+    if (refill->dirs == tenant->dirs) {
+        tenant->refill_position = refill->position;
+        tenant->backlog.more_new |= !refill->complete && !refill->error;
+        for (size_t i = 0; i < refill->names.n; i++) {
+            const struct name_at *name = &refill->names.items[i];
+            struct backlog_entry *entry = backlog_add_new(&tenant->backlog, name->text, false, name->high);
+            if (entry)
+                entry->regular = true;
+        }
+        for (size_t i = 0; i < refill->ignored.n; i++)
+            dispatch_ignored(dispatch, tenant, refill->ignored.items[i].text);
+        if (tenant->pool)
+            tenant->pool->pump = true;
+    }
+    refill_free(refill);
+}
+
+void dispatch_refill(struct dispatch *dispatch, struct tenant *tenant)
+{
+    if (!tenant->dirs || tenant->refilling || !tenant->backlog.more_new || !tenant->settings ||
+        tenant->backlog.n_new > BACKLOG_NEW_MAX / 4 || dispatch->stopping)
+        return;
+    struct refill *refill = refill_new(
+        dispatch, tenant, BACKLOG_NEW_MAX - tenant->backlog.n_new, tenant->refill_position, refill_done);
+    if (!refill)
+        return;
+    tenant->refilling = true;
+    tenant->backlog.more_new = false; // what finds no room from now on sets it again
+    desk_submit_slow(dispatch->intake, &refill->job);
+}
+
+static void survey_take_deferred(
+    struct dispatch *dispatch, struct tenant *tenant, const struct name_at *found)
+{
+    if (found->time < found->recorded) { // released: due before its time
+        int64_t now = loop_now(dispatch->loop);
+        (void)backlog_add_deferred(&tenant->backlog, found->text, found->recorded, now, now);
+    } else {
+        dispatch_wait(dispatch, tenant, found->text, found->recorded);
+    }
+}
+
+static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct survey *survey)
+{
+    memcpy(tenant->counts, survey->counts, sizeof tenant->counts);
+    tenant->counted_at = clock_wall();
+    tenant->ignored = survey->n_ignored;
+    for (size_t i = 0; i < survey->ignored.n; i++)
+        dispatch_ignored(dispatch, tenant, survey->ignored.items[i].text);
+    tenant->backlog.left_out_due = INT64_MAX;
+    for (size_t i = 0; i < survey->deferred.n; i++)
+        survey_take_deferred(dispatch, tenant, &survey->deferred.items[i]);
+    if (survey->deferred.left_out) {
+        int64_t due = dispatch_due(dispatch, survey->deferred.left_out_time);
+        if (due < tenant->backlog.left_out_due)
+            tenant->backlog.left_out_due = due;
+    }
+    // Only where the backlog believes to know everything can the survey have found something that events
+    // missed.
+    if (!tenant->backlog.more_new && !tenant->refilling) {
+        for (size_t i = 0; i < survey->fresh.n; i++)
+            (void)backlog_add_new(&tenant->backlog, survey->fresh.items[i].text, false, false);
+        tenant->backlog.more_new |= survey->fresh.left_out;
+    }
+}
+
+static void survey_done(struct desk_job *job)
+{
+    struct survey *survey = (struct survey *)job;
+    struct dispatch *dispatch = survey->dispatch;
+    struct tenant *tenant = survey->tenant;
+    int64_t now = loop_now(dispatch->loop);
+    tenant->survey_running = false;
+    bool whole = survey->step > 0 && !survey->dir;
+    if (survey->stale == 1 && !dispatch->stopping && tenant->settings) {
+        log_event(dispatch->log, LOG_WARNING_LEVEL, "directory_replaced",
+            "a directory of the tenant was moved, deleted or mounted over; it is opened again", "tenant",
+            tenant->name, NULL);
+        dispatch_tenant_open(dispatch, tenant);
+    } else if (survey->dirs == tenant->dirs && whole && survey->error) {
+        log_event(dispatch->log, LOG_ERROR_LEVEL, "scan_failed", "a directory could not be read", "tenant",
+            tenant->name, "reason", strerror(-survey->error), NULL);
+    }
+    if (survey->dirs == tenant->dirs && whole) {
+        survey_take(dispatch, tenant, survey);
+        tenant->surveyed = true;
+        if (survey->retention)
+            tenant->retention_at = now + RETENTION_EVERY_NS;
+    }
+    tenant->survey_cost = survey->cost;
+    tenant->survey_ended = now;
+    if (tenant->survey_again)
+        dispatch_survey(dispatch, tenant);
+    if (tenant->pool)
+        tenant->pool->pump = true;
+    survey_free(survey);
+}
+
+void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant)
+{
+    tenant->survey_again = tenant->survey_running && !dispatch->stopping;
+    if (tenant->survey_running || !tenant->dirs || !tenant->settings)
+        return;
+    struct survey *survey = survey_new(dispatch, tenant, dispatch->config, dispatch->spool_fd, survey_done);
+    if (!survey)
+        return;
+    survey->retention = loop_now(dispatch->loop) >= tenant->retention_at;
+    survey->release = tenant->release;
+    survey->job.gentle = tenant->surveyed && !tenant->release && !dispatch->stopping;
+    tenant->release = false;
+    tenant->changed = false;
+    tenant->survey_running = true;
+    desk_submit_slow(dispatch->intake, &survey->job);
+}
+
+static void look_done(struct desk_job *job)
+{
+    struct look *look = (struct look *)job;
+    struct tenant *tenant = look->tenant;
+    for (size_t i = 0; i < look->n && look->dirs == tenant->dirs; i++) {
+        const struct look_item *item = &look->items[i];
+        if (item->kind == LOOK_DUE && item->found)
+            dispatch_wait(look->dispatch, tenant, item->name, item->due);
+        else if (item->kind == LOOK_PRIORITY && item->high)
+            backlog_raise(&tenant->backlog, item->name);
+    }
+    if (tenant->pool)
+        tenant->pool->pump = true;
+    look_free(look);
+}
+
+static void look_submit(struct dispatch *dispatch, struct tenant *tenant)
+{
+    if (tenant->look)
+        desk_submit(dispatch->intake, &tenant->look->job);
+    tenant->look = NULL;
+}
+
+static void look_add(struct dispatch *dispatch, struct tenant *tenant, enum look_kind kind, const char *name)
+{
+    if (tenant->look && tenant->look->n == SCAN_LOOKS_MAX)
+        look_submit(dispatch, tenant);
+    if (!tenant->look)
+        tenant->look = look_new(dispatch, tenant, look_done);
+    if (!tenant->look)
+        return;
+    struct look_item *item = &tenant->look->items[tenant->look->n++];
+    *item = (struct look_item){.kind = kind};
+    (void)snprintf(item->name, sizeof item->name, "%s", name);
+}
+
+void dispatch_flush_looks(struct dispatch *dispatch)
+{
+    for (size_t i = 0; i < dispatch->n_tenants; i++)
+        look_submit(dispatch, dispatch->tenants[i]);
+}
+
+static void event_new(
+    struct dispatch *dispatch, struct tenant *tenant, enum watch_what what, const char *name)
+{
+    if (!spool_name_valid(name)) {
+        if (name[0] != '.')
+            dispatch_ignored(dispatch, tenant, name);
+        return;
+    }
+    bool crowded = tenant->backlog.n_waiting > 0;
+    if (backlog_add_new(&tenant->backlog, name, what == WATCH_ARRIVED, false) && crowded &&
+        what == WATCH_ARRIVED)
+        look_add(dispatch, tenant, LOOK_PRIORITY, name);
+    if (tenant->pool)
+        tenant->pool->pump = true;
+}
+
+static void event_deferred(
+    struct dispatch *dispatch, struct tenant *tenant, enum watch_what what, const char *name)
+{
+    char message[SPOOL_STATUS_SIZE];
+    size_t length = strlen(name), suffix = strlen(SPOOL_STATUS_SUFFIX);
+    bool is_status = length > suffix && strcmp(name + length - suffix, SPOOL_STATUS_SUFFIX) == 0;
+    if (is_status && what != WATCH_TOUCHED)
+        return; // written by an agent; its message follows
+    (void)snprintf(message, sizeof message, "%.*s", (int)(is_status ? length - suffix : length), name);
+    if (spool_name_valid(message))
+        look_add(dispatch, tenant, LOOK_DUE, message);
+}
+
+void dispatch_watch_event(int watch, enum watch_what what, const char *name, void *arg)
+{
+    struct dispatch *dispatch = arg;
+    if (watch < 0 || (size_t)watch >= dispatch->n_watches || !dispatch->watches[watch].tenant)
+        return;
+    struct tenant *tenant = dispatch->watches[watch].tenant;
+    tenant->changed = true;
+    if (what == WATCH_MOVED)
+        dispatch_survey(dispatch, tenant); // it will notice what is gone
+    else if (dispatch->watches[watch].state == SPOOL_NEW)
+        event_new(dispatch, tenant, what, name);
+    else
+        event_deferred(dispatch, tenant, what, name);
+}
