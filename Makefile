@@ -48,6 +48,7 @@ $(BUILD)/bench/%: tests/bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) -lssl -lcrypto
 $(BUILD)/bench/sink: tests/bench/sink/dialogue.c tests/bench/sink/dialogue.h
+$(BUILD)/bench/trickle: tests/bench/sink/dialogue.h
 
 asan: ## the program and its unit tests with ASan, UBSan and the settable clock, in build-asan/
 	$(MAKE) BUILD=build-asan OPT='-O1 -g -fno-omit-frame-pointer' HARDEN='-fstack-protector-strong -fPIE' DEFS=-DOUTTRAY_TEST_CLOCK \

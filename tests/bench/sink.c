@@ -2,13 +2,15 @@
 // to.
 //
 //   sink [--port N] [--threads N] [--no-pipelining] [--no-chunking] [--auth] [--duplicates]
-//        [--tls CERTIFICATE KEY [--implicit-tls]] [--statistics FILE]
+//        [--tls CERTIFICATE KEY [--implicit-tls]] [--stamps FILE] [--statistics FILE]
 //
 // It says "listening PORT" on standard output (port 0, the default, takes a free one), serves until SIGTERM
 // or SIGINT, then writes what it counted as one line of JSON to FILE (default: standard output). SIGUSR1
 // writes it and goes on. Each thread has its own epoll and its own listening socket. With --duplicates it
 // remembers a hash of every Message-ID and counts those that come again; with --auth it offers and accepts
-// any AUTH PLAIN or LOGIN. It trusts its client: it is for loopback.
+// any AUTH PLAIN or LOGIN; with --stamps FILE gets a line "MESSAGE-ID NS" for every message whose Message-ID
+// begins with SINK_STAMP_ID: when (CLOCK_MONOTONIC) the first octet of its MAIL was read. It trusts its
+// client: it is for loopback.
 #include "sink/dialogue.h"
 
 #include <arpa/inet.h>
@@ -225,6 +227,8 @@ static uint16_t server_listen(struct server *server, uint16_t port)
 
 static void statistics(const char *file)
 {
+    if (options.stamps && fflush(options.stamps))
+        die("stamps");
     struct rusage usage;
     FILE *out = file ? fopen(file, "w") : stdout;
     if (!out)
@@ -236,11 +240,12 @@ static void statistics(const char *file)
     fprintf(out,
         "{\"messages\": %ju, \"recipients\": %ju, \"bytes\": %ju, \"connections\": %ju, "
         "\"connections_most\": %ju, "
-        "\"commands\": %ju, \"duplicates\": %ju, \"errors\": %ju, \"seconds\": %.6f, \"cpu_seconds\": "
-        "%.3f}\n",
+        "\"commands\": %ju, \"duplicates\": %ju, \"errors\": %ju, \"first_ns\": %jd, \"last_ns\": %jd, "
+        "\"seconds\": %.6f, \"cpu_seconds\": %.3f}\n",
         (uintmax_t)counts.messages, (uintmax_t)counts.recipients, (uintmax_t)counts.octets,
         (uintmax_t)counts.connections, (uintmax_t)counts.open_most, (uintmax_t)counts.commands,
-        (uintmax_t)counts.duplicates, (uintmax_t)counts.errors, seconds, cpu);
+        (uintmax_t)counts.duplicates, (uintmax_t)counts.errors, (intmax_t)counts.first_ns,
+        (intmax_t)counts.last_ns, seconds, cpu);
     if (fflush(out) || (file && fclose(out)))
         die("statistics");
 }
@@ -273,7 +278,8 @@ int main(int argc, char **argv)
         {"threads", required_argument, NULL, 't'}, {"no-pipelining", no_argument, NULL, 'P'},
         {"no-chunking", no_argument, NULL, 'C'}, {"auth", no_argument, NULL, 'a'},
         {"duplicates", no_argument, NULL, 'd'}, {"tls", required_argument, NULL, 'T'},
-        {"implicit-tls", no_argument, NULL, 'I'}, {"statistics", required_argument, NULL, 's'}, {0}};
+        {"implicit-tls", no_argument, NULL, 'I'}, {"stamps", required_argument, NULL, 'S'},
+        {"statistics", required_argument, NULL, 's'}, {0}};
     const char *file = NULL, *certificate = NULL;
     unsigned threads = 1;
     uint16_t port = 0;
@@ -287,6 +293,9 @@ int main(int argc, char **argv)
         threads = option == 't' ? number(optarg, THREADS_MAX) : threads;
         certificate = option == 'T' ? optarg : certificate;
         file = option == 's' ? optarg : file;
+        options.stamps = option == 'S' ? fopen(optarg, "w") : options.stamps;
+        if (option == 'S' && !options.stamps)
+            die(optarg);
         if (option == '?')
             return 64;
     }

@@ -23,7 +23,7 @@ static void die(const char *what)
 void dialogue_init(struct dialogue *dialogue, const struct sink_options *options, struct sink_counts *counts)
 {
     *dialogue = (struct dialogue){.options = options, .counts = counts};
-    if (options->duplicates) {
+    if (options->duplicates || options->stamps) {
         dialogue->header = malloc(SINK_HEADER_MAX);
         if (!dialogue->header)
             die("malloc");
@@ -94,22 +94,39 @@ static void reply(struct dialogue *dialogue, const char *text)
     dialogue->out_length += length;
 }
 
-static void message_end(struct dialogue *dialogue)
+static int64_t now_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec, none = 0;
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+// What the Message-ID is for: to know a message that comes again, or one whose MAIL was waited for.
+static void message_known(struct dialogue *dialogue)
+{
+    size_t length = dialogue->header_length < SINK_HEADER_MAX ? dialogue->header_length : SINK_HEADER_MAX - 1;
+    dialogue->header[length] = '\0';
+    const char *id = strcasestr(dialogue->header, "\nMessage-ID:");
+    if (!id)
+        return;
+    id += strlen("\nMessage-ID:");
+    id += strspn(id, " ");
+    int n = (int)strcspn(id, "\r\n");
+    if (dialogue->options->duplicates && seen_before(hash_of(id, (size_t)n)))
+        atomic_fetch_add(&dialogue->counts->duplicates, 1);
+    if (dialogue->options->stamps && strncmp(id, SINK_STAMP_ID, strlen(SINK_STAMP_ID)) == 0)
+        fprintf(dialogue->options->stamps, "%.*s %jd\n", n, id, (intmax_t)dialogue->mail_ns);
+}
+
+static void message_end(struct dialogue *dialogue)
+{
+    int64_t ns = now_ns(), none = 0;
     atomic_compare_exchange_strong(&dialogue->counts->first_ns, &none, ns);
     atomic_store_explicit(&dialogue->counts->last_ns, ns, memory_order_relaxed);
     atomic_fetch_add_explicit(&dialogue->counts->messages, 1, memory_order_relaxed);
     dialogue->state = SINK_COMMAND;
-    if (dialogue->options->duplicates) {
-        dialogue->header[dialogue->header_length < SINK_HEADER_MAX ? dialogue->header_length
-                                                                   : SINK_HEADER_MAX - 1] = '\0';
-        const char *id = strcasestr(dialogue->header, "\nMessage-ID:");
-        if (id && seen_before(hash_of(id + 12, strcspn(id + 12, "\r\n"))))
-            atomic_fetch_add(&dialogue->counts->duplicates, 1);
-    }
+    if (dialogue->header)
+        message_known(dialogue);
     reply(dialogue, "250 2.0.0 Ok: thrown away\r\n");
 }
 
@@ -117,13 +134,13 @@ static void message_begin(struct dialogue *dialogue, enum sink_state state)
 {
     dialogue->state = state;
     dialogue->matched = 2; // the lone dot may be the first line
-    if (dialogue->header_length == 0 && dialogue->options->duplicates)
+    if (dialogue->header_length == 0 && dialogue->header)
         dialogue->header[dialogue->header_length++] = '\n';
 }
 
 static void keep_header(struct dialogue *dialogue, const char *data, size_t length)
 {
-    if (!dialogue->options->duplicates)
+    if (!dialogue->header)
         return;
     size_t room = SINK_HEADER_MAX - dialogue->header_length;
     size_t n = length < room ? length : room;
@@ -192,6 +209,7 @@ static void command(struct dialogue *dialogue, const char *line)
         reply(dialogue, more ? "334 UGFzc3dvcmQ6\r\n" : "235 2.7.0 Ok\r\n");
     } else if (is(line, "MAIL FROM:")) {
         dialogue->header_length = 0;
+        dialogue->mail_ns = dialogue->line_ns;
         reply(dialogue, "250 2.1.0 Ok\r\n");
     } else if (is(line, "RCPT TO:")) {
         atomic_fetch_add_explicit(&dialogue->counts->recipients, 1, memory_order_relaxed);
@@ -270,6 +288,8 @@ static size_t step(struct dialogue *dialogue, const char *data, size_t length)
     default:
         break;
     }
+    if (dialogue->line_length == 0)
+        dialogue->line_ns = dialogue->fed_ns;
     const char *lf = memchr(data, '\n', length);
     if (lf)
         n = (size_t)(lf - data) + 1;
@@ -297,6 +317,8 @@ void dialogue_greet(struct dialogue *dialogue)
 
 void dialogue_feed(struct dialogue *dialogue, const char *data, size_t length)
 {
+    if (dialogue->options->stamps)
+        dialogue->fed_ns = now_ns();
     while (length && !dialogue->quitting && !dialogue->tls_next) {
         size_t n = step(dialogue, data, length);
         data += n;

@@ -6,13 +6,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
-#define SINK_LINE_MAX   4096      // octets of a command
-#define SINK_HEADER_MAX 8192      // octets of a message, where its Message-ID is looked for
-#define SINK_SIZE_LIMIT 157286400 // octets of a message
+#define SINK_STAMP_ID   "<latency." // what begins the Message-ID of mail whose MAIL is to be stamped
+#define SINK_LINE_MAX   4096        // octets of a command
+#define SINK_HEADER_MAX 8192        // octets of a message, where its Message-ID is looked for
+#define SINK_SIZE_LIMIT 157286400   // octets of a message
 
 struct sink_options {
     bool no_pipelining, no_chunking, auth, duplicates, starttls;
+    FILE *stamps; // where not NULL: a line "MESSAGE-ID NS" for each message with SINK_STAMP_ID
 };
 
 // Counted by all threads.
@@ -33,8 +36,11 @@ struct dialogue {
     uint64_t left;    // octets of a BDAT chunk
     unsigned matched; // octets of CR LF . CR LF
     size_t line_length, header_length;
+    int64_t fed_ns;  // CLOCK_MONOTONIC; when the data that is looked at was read,
+    int64_t line_ns; // and when the first octet of the command that is read now was,
+    int64_t mail_ns; // and that of the last MAIL; with options->stamps only
     char line[SINK_LINE_MAX];
-    char *header; // owned; with options->duplicates only
+    char *header; // owned; with options->duplicates or options->stamps only
     char *out;    // owned: replies
     size_t out_length, out_size;
 };
