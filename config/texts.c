@@ -168,15 +168,18 @@ const char *text_listen(const char *text, const struct config_checks *checks)
     if (!colon || units_parse_count(colon + 1, &port) < 0 || port < 1 || port > 65535)
         return "must be ADDRESS:PORT, such as 127.0.0.1:9464 or \"[::1]:9464\"";
     size_t length = (size_t)(colon - text);
-    if (length == 0)
-        return "must name an address before the port; 0.0.0.0 stands for every one";
+    if (length == 0) // this machine only
+        return NULL;
     if (length >= sizeof(host))
         return "a host name cannot be longer than 253 characters";
     memcpy(host, text, length);
     host[length] = '\0';
     if (strchr(host, ':') && host[0] != '[')
         return "an IPv6 address stands in brackets: \"[::1]:9464\"";
-    return text_server(host, checks);
+    const char *problem = text_server(host, checks);
+    if (problem || host[0] == '[' || is_ip(host) || strcmp(host, "localhost") == 0)
+        return problem;
+    return "must be an address of this machine, or localhost; 0.0.0.0 stands for every one";
 }
 
 const char *text_group(const char *text, const struct config_checks *checks)

@@ -21,8 +21,6 @@ static const struct {
     const char *text;
 } not_yet[] = {
     {CONFIG_FEATURE_HOOKS, "this version does not run hooks yet"},
-    {CONFIG_FEATURE_METRICS_LISTEN,
-        "this version does not serve metrics over HTTP yet; STATE/metrics.prom has them"},
 };
 
 struct check {

@@ -1,6 +1,8 @@
 // Starting, ticking, stopping.
 #include "agent.h"
 #include "agent/base/clock.h"
+#include "agent/delivery/progress.h"
+#include "agent/observe/listener.h"
 
 #include <curl/curl.h>
 #include <dirent.h>
@@ -81,6 +83,7 @@ static void agent_tick(struct loop_timer *timer)
     (void)loop_timer_set(dispatch->loop, timer, now + AGENT_TICK_NS);
     agent_check_clock(agent);
     dispatch_spool_trouble(dispatch);
+    progress_look(dispatch);
     for (size_t i = 0; i < dispatch->n_tenants; i++) {
         dispatch_tick_tenant(dispatch, dispatch->tenants[i]);
         events_backlog(&dispatch->events, dispatch->tenants[i], dispatch->config->hooks.backlog_age_ms);
@@ -234,6 +237,8 @@ static int agent_start(struct agent *agent, const struct config *config)
     if (!error)
         error = agent_open_signals(agent);
     if (!error)
+        error = listener_new(dispatch->log, &agent->listener);
+    if (!error)
         error = agent_start_desks(dispatch);
     if (!error)
         error = dispatch_start_keeper(dispatch);
@@ -271,6 +276,7 @@ static void agent_stop(struct agent *agent)
     if (dispatch->intake && dispatch->config)
         agent_write_state(agent);
     desk_stop(dispatch->intake);
+    listener_free(agent->listener);
     keeper_free(dispatch->keeper);
     watch_free(dispatch->watch);
     for (size_t i = 0; i < dispatch->n_pools; i++) {

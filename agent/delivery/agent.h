@@ -8,8 +8,11 @@
 #define AGENT_NEIGHBOURS_NS (30 * CLOCK_SECOND) // other agents' locks are tried
 #define AGENT_GRACE_NS      (10 * CLOCK_SECOND) // after SIGTERM: how long what is in flight may take
 
+struct listener;
+
 struct agent {
     struct dispatch dispatch;           // first
+    struct listener *listener;          // of metrics.listen
     const struct config_checks *checks; // for a reload
     int lock_fd, signal_fd;
     struct loop_watch signals;

@@ -26,6 +26,7 @@ struct desk {
     struct channel in, out;
     struct loop_watch watch;
     unsigned pending;        // wire thread only
+    int64_t returned_at;     // wire thread only: clock_work of the last job that came back, or came in first
     struct desk_list posted; // wire thread only: until the flush
     struct desk_list slow;   // desk thread only: slow jobs in turn
     struct desk_list gentle; // desk thread only: those of them that rest after each slice
@@ -172,6 +173,8 @@ static void *desk_thread(void *arg)
 static void desk_collect(struct desk *desk)
 {
     struct channel_item *items = channel_take(&desk->out);
+    if (items)
+        desk->returned_at = clock_work();
     while (items) {
         struct desk_job *job = (struct desk_job *)items;
         items = items->next;
@@ -228,7 +231,8 @@ int desk_start(const struct desk_params *params, struct desk **ret_desk)
 
 void desk_post(struct desk *desk, struct desk_job *job)
 {
-    desk->pending++;
+    if (desk->pending++ == 0)
+        desk->returned_at = clock_work();
     desk_list_add(&desk->posted, job);
 }
 
@@ -252,6 +256,11 @@ void desk_flush(struct desk *desk)
 unsigned desk_pending(const struct desk *desk)
 {
     return desk->pending;
+}
+
+int64_t desk_stalled_ns(const struct desk *desk)
+{
+    return desk->pending ? clock_work() - desk->returned_at : 0;
 }
 
 void desk_stop(struct desk *desk)

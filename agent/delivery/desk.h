@@ -47,6 +47,9 @@ struct desk_job *desk_more(struct desk *desk, int64_t wait_ns);
 
 // Jobs submitted and not yet back: 0 means the desk is idle (wire thread).
 unsigned desk_pending(const struct desk *desk);
+// For how long (clock_work, ns) it has had urgent work and given nothing back: 0 where all is well (wire
+// thread). Slow jobs count as such work, too, while they are the only ones.
+int64_t desk_stalled_ns(const struct desk *desk);
 
 // Lets the desk finish all urgent jobs, drops unfinished slow ones through their done, joins the thread.
 // Takes NULL.

@@ -42,6 +42,7 @@ struct dispatch {
     bool stopping;                 // no more claims
     int claim_error;               // the last claim's, so that trouble is logged once
     bool spool_broken, spool_full; // as logged
+    int64_t progress_looked;       // boot: the last look at whether mail moves (progress.h)
     bool once;
     bool once_findings;             // something was left deferred, failed or paused
     struct dispatch_watch *watches; // by descriptor

@@ -1,6 +1,8 @@
 // Showing what the agent does: a snapshot of tenants and accounts, written by the intake desk.
 #include "agent/base/clock.h"
 #include "agent/delivery/agent.h"
+#include "agent/delivery/progress.h"
+#include "agent/observe/listener.h"
 #include "agent/observe/snapshot.h"
 
 #include <stdlib.h>
@@ -12,7 +14,8 @@
 struct write_job {
     struct desk_job job; // first
     struct agent *agent;
-    struct buffer status, metrics;
+    const struct config *config; // a reference: what it says of metrics
+    struct listener_view view;
     char *accounts; // NULL: unchanged
 };
 
@@ -49,6 +52,8 @@ static void fill_account(const struct pool *pool, struct observe_account *shown)
         .logins_total = account->logins_total,
         .token_expires_s = keeper_expires_s(pool->dispatch->keeper, account->name),
         .delivery_sum_s = pool->delivery_sum_s,
+        .has_mail = progress_has_mail(pool),
+        .stalled_s = progress_stalled_s(pool),
     };
     if (pool->waiting) {
         int64_t wait = pool->waiting_until - clock_boot();
@@ -98,7 +103,21 @@ static void fill_snapshot(const struct agent *agent, struct snapshot *snapshot,
         .n_accounts = n_accounts,
         .delivered = delivered,
         .n_delivered = n_tenants,
+        .stopping = agent->ending,
+        .filing_stalled_s = dispatch->filing ? desk_stalled_ns(dispatch->filing) / CLOCK_SECOND : 0,
+        .log_lost = log_lost(dispatch->log),
     };
+}
+
+static void render_health(struct snapshot *snapshot, struct listener_view *view)
+{
+    struct buffer words;
+    buffer_init(&words, sizeof view->words - 1);
+    view->healthy = observe_health(snapshot, &words);
+    (void)snprintf(view->words, sizeof view->words, "%s", words.data ? words.data : "");
+    buffer_release(&words);
+    snapshot->healthy = view->healthy;
+    snapshot->health = view->words;
 }
 
 static void render(const struct agent *agent, struct write_job *write)
@@ -110,9 +129,10 @@ static void render(const struct agent *agent, struct write_job *write)
     struct snapshot snapshot;
     if (tenants && delivered && accounts) {
         fill_snapshot(agent, &snapshot, tenants, delivered, accounts);
-        (void)observe_status_json(&snapshot, &write->status);
-        if (dispatch->config->metrics.textfile)
-            (void)observe_metrics(&snapshot, &write->metrics);
+        render_health(&snapshot, &write->view);
+        (void)observe_status_json(&snapshot, &write->view.status);
+        if (dispatch->config->metrics.textfile || *dispatch->config->metrics.listen)
+            (void)observe_metrics(&snapshot, &write->view.metrics);
     }
     free(tenants);
     free(delivered);
@@ -141,20 +161,24 @@ static void write_run(struct desk_job *job)
 {
     struct write_job *write = (struct write_job *)job;
     int dir = write->agent->dispatch.state_fd;
-    if (write->status.length && !buffer_error(&write->status))
-        (void)observe_write(dir, "status.json", write->status.data, write->status.length);
-    if (write->metrics.length && !buffer_error(&write->metrics))
-        (void)observe_write(dir, "metrics.prom", write->metrics.data, write->metrics.length);
+    const struct buffer *status = &write->view.status, *metrics = &write->view.metrics;
+    if (status->length && !buffer_error(status))
+        (void)observe_write(dir, "status.json", status->data, status->length);
+    if (write->config->metrics.textfile && metrics->length && !buffer_error(metrics))
+        (void)observe_write(dir, "metrics.prom", metrics->data, metrics->length);
     if (write->accounts)
         (void)account_store(dir, write->accounts);
+    listener_publish(write->agent->listener, &write->view);
+    (void)listener_listen(write->agent->listener, write->config->metrics.listen);
 }
 
 static void write_done(struct desk_job *job)
 {
     struct write_job *write = (struct write_job *)job;
     write->agent->writing = false;
-    buffer_release(&write->status);
-    buffer_release(&write->metrics);
+    buffer_release(&write->view.status);
+    buffer_release(&write->view.metrics);
+    config_unref(write->config);
     free(write->accounts);
     free(write);
 }
@@ -165,8 +189,9 @@ void agent_write_state(struct agent *agent)
     if (!write)
         return;
     *write = (struct write_job){.job = {.run = write_run, .done = write_done}, .agent = agent};
-    buffer_init(&write->status, OBSERVER_TEXT_MAX);
-    buffer_init(&write->metrics, OBSERVER_TEXT_MAX);
+    write->config = config_ref(agent->dispatch.config);
+    buffer_init(&write->view.status, OBSERVER_TEXT_MAX);
+    buffer_init(&write->view.metrics, OBSERVER_TEXT_MAX);
     render(agent, write);
     write->accounts = encode_accounts(&agent->dispatch);
     agent->writing = true;

@@ -134,6 +134,7 @@ void pool_give_back(struct message *message)
     carrier->pool->unfiled--;
     atomic_fetch_sub(&carrier->pool->dispatch->filing_state.in_flight, 1);
     carrier->pool->pump = true;
+    carrier->pool->progress_at = loop_now(carrier->pool->dispatch->loop);
 }
 
 void pool_return_all(struct pool *pool, const char *words)

@@ -59,6 +59,7 @@ struct pool {
     struct stat secret_seen;              // the password file when credentials were last refused
     uint64_t delivery[OBSERVE_BUCKETS + 1];
     double delivery_sum_s;
+    int64_t progress_at; // boot: when its mail moved last, or had a reason not to (progress.h)
 };
 
 int pool_new(struct dispatch *dispatch, const struct config *config, const struct config_account *settings,

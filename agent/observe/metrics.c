@@ -170,6 +170,12 @@ int observe_metrics(const struct snapshot *snapshot, struct buffer *out)
         print_histogram(&snapshot->accounts[a], out);
     head(out, "outtray_spool_ok", "gauge", "1 while the spool can be written.");
     buffer_format(out, "outtray_spool_ok %d\n", strcmp(snapshot->spool, "ok") == 0);
+    head(out, "outtray_healthy", "gauge", "1 while deliveries progress, as /healthz has it.");
+    buffer_format(out, "outtray_healthy %d\n", snapshot->healthy);
+    head(out, "outtray_log_lost_total", "counter", "Log lines that could not be written.");
+    buffer_format(out, "outtray_log_lost_total %" PRId64 "\n", as_number(snapshot->log_lost));
+    head(out, "outtray_start_time_seconds", "gauge", "When the agent was started, as Unix time.");
+    buffer_format(out, "outtray_start_time_seconds %.3f\n", (double)snapshot->started / 1e9);
     head(out, "outtray_up", "gauge", "1 while the agent runs and writes this.");
     buffer_text(out, "outtray_up 1\n");
     head(out, "outtray_build_info", "gauge", "The version, as a label.");

@@ -51,6 +51,8 @@ struct observe_account {
     int64_t token_expires_s;                // INT64_MIN: no token
     uint64_t delivery[OBSERVE_BUCKETS + 1]; // not cumulative; the last is +Inf
     double delivery_sum_s;
+    bool has_mail;     // something for it waits to go out now, or is on its way
+    int64_t stalled_s; // for how long that could have gone out and nothing has moved
 };
 
 struct observe_delivered { // outtray_delivered_total: messages by tenant and account
@@ -69,13 +71,25 @@ struct snapshot {
     size_t n_accounts;
     const struct observe_delivered *delivered;
     size_t n_delivered;
-    int landlock; // ABI version, 0: off
+    bool healthy; // as observe_health judged the rest of this
+    const char *health;
+    bool stopping;
+    int64_t filing_stalled_s; // since when the filing desk has work and finishes nothing
+    uint64_t log_lost;        // lines that could not be written
+    int landlock;             // ABI version, 0: off
     bool seccomp;
 };
 
 // Appends the text. 0 or the buffer's error.
 int observe_status_json(const struct snapshot *snapshot, struct buffer *out);
 int observe_metrics(const struct snapshot *snapshot, struct buffer *out);
+
+// Whether deliveries progress: the loop and the desks are alive, the spool takes outcomes, and mail that
+// could go out goes out. Mail of a paused account could not; but where all that waits is for paused accounts,
+// nothing progresses. Appends words in either case: "ok", "ok; paused: …", or what is wrong. Pure.
+#define OBSERVE_DESK_STALLED_S 30
+#define OBSERVE_MAIL_STALLED_S 300
+bool observe_health(const struct snapshot *snapshot, struct buffer *words);
 
 // Replaces dir/name by text: temporary, rename (no fsync: it is made anew every few seconds). Mode 0644.
 int observe_write(int dir, const char *name, const char *text, size_t length);

@@ -34,18 +34,19 @@ static json_t *accounts_json(const struct snapshot *snapshot)
 
 int observe_status_json(const struct snapshot *snapshot, struct buffer *out)
 {
-    json_t *root =
-        json_pack("{s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:i, s:b}}", // in the order of outtray(8)
-            "version", 1,                                                        //
-            "time", observe_json_time(snapshot->time, 3),                        //
-            "pid", snapshot->pid,                                                //
-            "agent", observe_json_text(snapshot->agent),                         //
-            "started", observe_json_time(snapshot->started, 3),                  //
-            "config", observe_json_text(snapshot->config_path),                  //
-            "spool", observe_json_text(snapshot->spool),                         //
-            "tenants", observe_json_tenants(snapshot->tenants, snapshot->n_tenants), //
-            "accounts", accounts_json(snapshot),                                     //
-            "sandbox", "landlock", snapshot->landlock, "seccomp", (int)snapshot->seccomp);
+    json_t *root = json_pack(
+        "{s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:i, s:b}, s:b, s:o}", // in the order of outtray(8)
+        "version", 1,                                                            //
+        "time", observe_json_time(snapshot->time, 3),                            //
+        "pid", snapshot->pid,                                                    //
+        "agent", observe_json_text(snapshot->agent),                             //
+        "started", observe_json_time(snapshot->started, 3),                      //
+        "config", observe_json_text(snapshot->config_path),                      //
+        "spool", observe_json_text(snapshot->spool),                             //
+        "tenants", observe_json_tenants(snapshot->tenants, snapshot->n_tenants), //
+        "accounts", accounts_json(snapshot),                                     //
+        "sandbox", "landlock", snapshot->landlock, "seccomp", (int)snapshot->seccomp, //
+        "healthy", (int)snapshot->healthy, "health", observe_json_text(snapshot->health));
     int r = observe_json_print(root, out);
     json_decref(root);
     return r;

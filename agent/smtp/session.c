@@ -336,6 +336,11 @@ int64_t smtp_session_connect_ns(const struct smtp_session *session)
     return session->ready ? session->ready - session->opened : 0;
 }
 
+int64_t smtp_session_progress(const struct smtp_session *session)
+{
+    return session->progress > session->waiting_since ? session->progress : session->waiting_since;
+}
+
 bool smtp_session_idle_since(const struct smtp_session *session, int64_t *ret_since)
 {
     if (session->pipeline.n > 0)

@@ -174,6 +174,8 @@ const char *smtp_session_relay(const struct smtp_session *session);  // "mail.ex
 const char *smtp_session_tls(const struct smtp_session *session);    // "TLSv1.3", "" without TLS
 unsigned smtp_session_mails(const struct smtp_session *session);     // handed over so far (conn_use)
 int64_t smtp_session_connect_ns(const struct smtp_session *session); // how long set-up took
+int64_t smtp_session_progress(
+    const struct smtp_session *session); // clock_boot: when the server last took octets or said something
 bool smtp_session_idle_since(
     const struct smtp_session *session, int64_t *ret_since); // false while anything is in flight
 

@@ -181,9 +181,7 @@ static void what_is_around_the_file(void **state)
         "F: warning: accounts.idle: no tenant uses this account\n"
         "F: warning: tenants.t.group: there is no group no-such-group-here on this machine (make it with "
         "groupadd)\n"
-        "F: warning: hooks.failed: this version does not run hooks yet\n"
-        "F: warning: metrics.listen: this version does not serve metrics over HTTP yet; STATE/metrics.prom "
-        "has them\n");
+        "F: warning: hooks.failed: this version does not run hooks yet\n");
     expect("version: 1\ndomain: d.example\nspool: /dev/null\nstate: %\n"
            "accounts: {a: {auth: none, server: s.example}}\ntenants: {t: {account: a}}\n",
         1, NULL, "F: spool: /dev/null is not a directory (name another one)\n");

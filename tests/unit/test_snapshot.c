@@ -87,7 +87,7 @@ static void status_has_every_key(void **state)
     struct snapshot snapshot = snapshot_of(&idle, &closed);
     json_t *root = status_of(&snapshot);
     assert_keys(root, (const char *const[]){"version", "time", "pid", "agent", "started", "config", "spool",
-                          "tenants", "accounts", "sandbox", NULL});
+                          "tenants", "accounts", "sandbox", "healthy", "health", NULL});
     assert_string_equal(json_string_value(json_object_get(root, "time")), "2026-11-23T15:04:06.120Z");
     json_t *tenant = json_object_get(json_object_get(root, "tenants"), "acme");
     assert_keys(tenant, (const char *const[]){"account", "new", "cur", "deferred", "failed", "sent_total",
@@ -248,7 +248,7 @@ static void help_and_type_come_once_before_their_series(void **state)
             assert_memory_equal(line, type, strlen(type)); // a histogram's series begin with its name
         }
     }
-    assert_int_equal(n, 14); // as many as outtray(8) lists
+    assert_int_equal(n, 17); // as many as outtray(8) lists
     free(metrics);
 }
 
