@@ -29,6 +29,7 @@ static void agent_end(struct agent *agent)
         return;
     agent->ending = true;
     dispatch->stopping = true;
+    notify_stopping(agent->notify);
     (void)keeper_end(dispatch->keeper);
     for (size_t i = 0; i < dispatch->n_pools; i++) {
         pool_return_all(dispatch->pools[i], "the agent stops");
@@ -95,6 +96,7 @@ static void agent_tick(struct loop_timer *timer)
         agent_visit_neighbours(agent);
     }
     agent_write_state(agent);
+    watchdog_tell(&agent->watchdog);
 }
 
 static bool agent_has_sessions(const struct dispatch *dispatch)
@@ -260,7 +262,8 @@ static int agent_start(struct agent *agent, const struct config *config)
     agent_warn_strangers(dispatch);
     loop_timer_init(&agent->tick, agent_tick, agent);
     loop_timer_init(&agent->grace, agent_grace_over, agent);
-    return loop_timer_set(dispatch->loop, &agent->tick, clock_boot());
+    error = loop_timer_set(dispatch->loop, &agent->tick, clock_boot());
+    return error ? error : watchdog_start(&agent->watchdog, dispatch, agent->notify);
 }
 
 static void agent_stop(struct agent *agent)
@@ -268,6 +271,7 @@ static void agent_stop(struct agent *agent)
     struct dispatch *dispatch = &agent->dispatch;
     dispatch->stopping = true;
     agent->ending = true;
+    watchdog_stop(&agent->watchdog);
     (void)keeper_end(dispatch->keeper);
     if (dispatch->filing)
         filing_abandon(&dispatch->filing_state);
@@ -318,6 +322,11 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
     int error = log_open(config->log.format == CONFIG_LOG_JSON, config->log.file, &dispatch->log);
     if (error)
         return agent_fail(EX_CANTCREAT, "the log cannot be opened:", config->log.file, error);
+    error = notify_open(&agent.notify);
+    if (error)
+        log_event(dispatch->log, LOG_WARNING_LEVEL, "notify_failed",
+            "the service manager cannot be told that the agent is ready (see NOTIFY_SOCKET)", "reason",
+            strerror(-error), NULL);
     int code = agent_open_directories(&agent, config);
     if (code == EX_OK) {
         curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -325,6 +334,7 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
         if (!error) {
             log_event(dispatch->log, LOG_NOTICE_LEVEL, "started", "outtray " OUTTRAY_VERSION " is running",
                 "agent", config->agent, NULL);
+            notify_ready(agent.notify);
             error = loop_run(dispatch->loop, agent_before_sleep, &agent);
         }
         bool broken = atomic_load(&dispatch->filing_state.broken) != 0;
@@ -342,6 +352,7 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
         close(dispatch->state_fd);
     if (dispatch->spool_fd >= 0)
         close(dispatch->spool_fd);
+    notify_close(agent.notify);
     log_close(dispatch->log);
     return code;
 }

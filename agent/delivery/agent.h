@@ -3,6 +3,7 @@
 #define OUTTRAY_AGENT_DELIVERY_AGENT_H
 
 #include "agent/delivery/dispatch.h"
+#include "agent/delivery/watchdog.h"
 
 #define AGENT_TICK_NS       (2 * CLOCK_SECOND)  // status files, surveys that are due, changed secrets
 #define AGENT_NEIGHBOURS_NS (30 * CLOCK_SECOND) // other agents' locks are tried
@@ -17,6 +18,8 @@ struct agent {
     int lock_fd, signal_fd;
     struct loop_watch signals;
     struct loop_timer tick, grace;
+    struct notify *notify; // the service manager; NULL: none
+    struct watchdog watchdog;
     int64_t started, neighbours_at; // wall; boot
     int64_t drift;                  // wall less boot, as last seen: a step of the clock shows in it
     bool ending;                    // stop was asked for

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 
@@ -25,8 +26,10 @@ struct desk {
     pthread_t thread;
     struct channel in, out;
     struct loop_watch watch;
+    _Atomic unsigned beats;  // signs of life
     unsigned pending;        // wire thread only
-    int64_t returned_at;     // wire thread only: clock_work of the last job that came back, or came in first
+    unsigned beats_seen;     // wire thread only: when it was asked for last
+    int64_t beats_at;        // wire thread only: clock_work when they were seen to change, or it had no work
     struct desk_list posted; // wire thread only: until the flush
     struct desk_list slow;   // desk thread only: slow jobs in turn
     struct desk_list gentle; // desk thread only: those of them that rest after each slice
@@ -53,6 +56,11 @@ static void desk_list_push(struct desk_list *list, struct channel *channel)
     if (list->first)
         channel_push_list(channel, list->first, list->last);
     *list = (struct desk_list){0};
+}
+
+void desk_beat(struct desk *desk)
+{
+    atomic_fetch_add_explicit(&desk->beats, 1, memory_order_relaxed);
 }
 
 void desk_return(struct desk *desk, struct desk_job *job)
@@ -106,6 +114,7 @@ static void desk_work(struct desk *desk, struct desk_job *batch)
         struct desk_job *job = batch;
         batch = (struct desk_job *)job->item.next;
         job->run(job);
+        desk_beat(desk);
         desk_list_add(&done, job);
         if (batch && ++n < DESK_RETURN_N && clock_work() - began < DESK_RETURN_NS)
             continue;
@@ -156,6 +165,7 @@ static void *desk_thread(void *arg)
     struct desk *desk = arg;
     for (;;) {
         struct channel_item *items = desk_wait(desk);
+        desk_beat(desk);
         if (!items && !desk->slow.first && !desk->gentle.first) {
             bool closed = channel_is_closed(&desk->in);
             if (desk->params.idle)
@@ -173,8 +183,6 @@ static void *desk_thread(void *arg)
 static void desk_collect(struct desk *desk)
 {
     struct channel_item *items = channel_take(&desk->out);
-    if (items)
-        desk->returned_at = clock_work();
     while (items) {
         struct desk_job *job = (struct desk_job *)items;
         items = items->next;
@@ -232,7 +240,7 @@ int desk_start(const struct desk_params *params, struct desk **ret_desk)
 void desk_post(struct desk *desk, struct desk_job *job)
 {
     if (desk->pending++ == 0)
-        desk->returned_at = clock_work();
+        desk->beats_at = clock_work();
     desk_list_add(&desk->posted, job);
 }
 
@@ -258,9 +266,14 @@ unsigned desk_pending(const struct desk *desk)
     return desk->pending;
 }
 
-int64_t desk_stalled_ns(const struct desk *desk)
+int64_t desk_stalled_ns(struct desk *desk)
 {
-    return desk->pending ? clock_work() - desk->returned_at : 0;
+    int64_t now = clock_work();
+    unsigned beats = atomic_load_explicit(&desk->beats, memory_order_relaxed);
+    if (beats != desk->beats_seen || desk->pending == 0)
+        desk->beats_at = now;
+    desk->beats_seen = beats;
+    return now - desk->beats_at;
 }
 
 void desk_stop(struct desk *desk)

@@ -45,11 +45,14 @@ void desk_return_all(struct desk *desk, struct desk_job *first); // the same for
 // On the desk's thread, from its batch function: what else comes in within wait_ns, NULL where nothing does.
 struct desk_job *desk_more(struct desk *desk, int64_t wait_ns);
 
+// A sign of life, on the desk's thread: for a batch function that takes long.
+void desk_beat(struct desk *desk);
+
 // Jobs submitted and not yet back: 0 means the desk is idle (wire thread).
 unsigned desk_pending(const struct desk *desk);
-// For how long (clock_work, ns) it has had urgent work and given nothing back: 0 where all is well (wire
-// thread). Slow jobs count as such work, too, while they are the only ones.
-int64_t desk_stalled_ns(const struct desk *desk);
+// For how long (clock_work, ns) it has had work and given no sign of life, as far as those who ask have seen:
+// 0 where all is well (wire thread).
+int64_t desk_stalled_ns(struct desk *desk);
 
 // Lets the desk finish all urgent jobs, drops unfinished slow ones through their done, joins the thread.
 // Takes NULL.

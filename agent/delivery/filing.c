@@ -240,6 +240,7 @@ static void filing_work(struct filing *filing, struct desk *desk, struct desk_jo
         struct message *message = (struct message *)job;
         first = (struct desk_job *)job->item.next;
         job->item.next = NULL;
+        desk_beat(desk);
         int error = atomic_load(&filing->broken);
         if (!error)
             error = filing_place(filing, message);

@@ -182,6 +182,8 @@ static void reload_done(struct desk_job *job)
     config_unref(reload->config);
     config_findings_release(&reload->findings);
     free(reload);
+    if (!agent->ending)
+        notify_ready(agent->notify);
     if (agent->reload_again)
         agent_reload(agent);
 }
@@ -194,5 +196,6 @@ void agent_reload(struct agent *agent)
         return;
     *reload = (struct reload_job){.job = {.run = reload_run, .done = reload_done}, .agent = agent};
     agent->reloading = true;
+    notify_reloading(agent->notify);
     desk_submit(agent->dispatch.intake, &reload->job);
 }

@@ -341,6 +341,11 @@ int64_t smtp_session_progress(const struct smtp_session *session)
     return session->progress > session->waiting_since ? session->progress : session->waiting_since;
 }
 
+int64_t smtp_session_due(const struct smtp_session *session)
+{
+    return session->state == SESSION_CLOSED ? INT64_MAX : session->due;
+}
+
 bool smtp_session_idle_since(const struct smtp_session *session, int64_t *ret_since)
 {
     if (session->pipeline.n > 0)

@@ -168,6 +168,10 @@ void smtp_session_quit(struct smtp_session *session);
 void smtp_session_abort(struct smtp_session *session);
 void smtp_session_free(struct smtp_session *session); // only after `closed`; takes NULL
 
+// When the session's own timeout ends it at the latest (clock_boot), INT64_MAX for never: it cannot lie far
+// back.
+int64_t smtp_session_due(const struct smtp_session *session);
+
 // Facts for the log, valid from the first `ready` on.
 const struct smtp_capabilities *smtp_session_capabilities(const struct smtp_session *session);
 const char *smtp_session_relay(const struct smtp_session *session);  // "mail.example.com:587"
