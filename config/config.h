@@ -27,6 +27,7 @@ enum config_flow {
     CONFIG_FLOW_SERVICE_ACCOUNT,
 };
 enum config_envelope_from { CONFIG_ENVELOPE_ACCOUNT, CONFIG_ENVELOPE_MESSAGE };
+enum config_notify { CONFIG_NOTIFY_NONE, CONFIG_NOTIFY_SENDER, CONFIG_NOTIFY_ADDRESS };
 enum config_reply_to { CONFIG_REPLY_TO_NONE, CONFIG_REPLY_TO_ORIGINAL };
 enum config_log_format { CONFIG_LOG_LOGFMT, CONFIG_LOG_JSON };
 
@@ -99,6 +100,14 @@ struct config_account {
     struct config_timeouts timeouts;
 };
 
+// Who is told of mail that fails or is late. Each key is inherited by itself through the parents.
+struct config_notices {
+    enum config_notify notify;
+    const char *address;      // with CONFIG_NOTIFY_ADDRESS, else ""
+    int64_t digest_ms;        // one summary per address in so long; CONFIG_NEVER: each by itself
+    int64_t delay_warning_ms; // told once that a message has waited so long; CONFIG_NEVER: not
+};
+
 struct config_tenant {
     const char *name;
     const struct config_tenant *parent;   // NULL for a master
@@ -110,6 +119,7 @@ struct config_tenant {
     enum config_reply_to reply_to;
     bool tenant_header;
     bool envelope_headers;
+    struct config_notices on_failure;
     const char *group; // "" where none
     unsigned weight;
 };
@@ -145,6 +155,7 @@ struct config {
     struct {
         int64_t sent_ms, failed_ms, tmp_ms; // CONFIG_NEVER: keep
     } retention;
+    int64_t dedupe_ms; // how long an X-Outtray-Key is remembered
     struct {
         uint64_t message_size, header_size;
         unsigned recipients;

@@ -9,6 +9,8 @@
 #define GUESSES_MAX     100 // searches for the name that was meant, each among all names
 #define CYCLE_NAMES_MAX 8   // names of a cycle that are shown
 
+#define DELAY_WARNING_MS ((int64_t)4 * 3600 * 1000) // where no tenant on the way up says anything else
+
 // Where the tenants' parents and accounts lead, as indexes of the drafts.
 #define NOWHERE SIZE_MAX
 
@@ -174,6 +176,33 @@ static void resolve_from(
     tenant->from_rule = config->custom_from ? "root@domain" : "custom_from: false";
 }
 
+// Each of the three keys comes from the nearest tenant on the way up that has it.
+static void resolve_notices(
+    struct reader *reader, const struct links *links, size_t i, struct config_notices *ret_notices)
+{
+    const char *notify = "";
+    struct config_notices notices = {.address = ""};
+    for (size_t at = i; at != NOWHERE; at = links->parents[at]) {
+        const struct tenant_draft *draft = &reader->tenants[at];
+        const struct config_notices *own = &draft->tenant.on_failure;
+        notify = *notify ? notify : draft->notify;
+        notices.digest_ms = notices.digest_ms ? notices.digest_ms : own->digest_ms;
+        notices.delay_warning_ms =
+            notices.delay_warning_ms ? notices.delay_warning_ms : own->delay_warning_ms;
+    }
+    if (!notices.digest_ms)
+        notices.digest_ms = CONFIG_NEVER;
+    if (!notices.delay_warning_ms)
+        notices.delay_warning_ms = DELAY_WARNING_MS;
+    if (strcmp(notify, "sender") == 0) {
+        notices.notify = CONFIG_NOTIFY_SENDER;
+    } else if (*notify && strcmp(notify, "none") != 0) {
+        notices.notify = CONFIG_NOTIFY_ADDRESS;
+        notices.address = notify;
+    }
+    *ret_notices = notices;
+}
+
 static void resolve_tenants(struct reader *reader, const struct links *links,
     const struct config_account *accounts, struct config_tenant *tenants)
 {
@@ -193,6 +222,7 @@ static void resolve_tenants(struct reader *reader, const struct links *links,
                 *draft->parent ? "here and in every parent" : "and there is no parent to inherit one from");
         tenants[i].parent = links->parents[i] == NOWHERE ? NULL : &tenants[links->parents[i]];
         resolve_from(reader, links, i, &tenants[i]);
+        resolve_notices(reader, links, i, &tenants[i].on_failure);
     }
 }
 

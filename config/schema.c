@@ -88,6 +88,10 @@ static const struct schema_key keys[] = {
     {.path = "tenants.*.reply_to", .type = SCHEMA_CHOICE, .fallback = "none", .choices = reply_tos, T(reply_to)},
     {.path = "tenants.*.tenant_header", .type = SCHEMA_BOOL, .fallback = "false", T(tenant_header)},
     {.path = "tenants.*.envelope_headers", .type = SCHEMA_BOOL, .fallback = "true", T(envelope_headers)},
+    {.path = "tenants.*.on_failure", .type = SCHEMA_MAP},
+    {.path = "tenants.*.on_failure.notify", .type = SCHEMA_TEXT, .problem = text_notify, .offset = offsetof(struct tenant_draft, notify)},
+    {.path = "tenants.*.on_failure.digest", .type = SCHEMA_DURATION, NEVER, .min = MINUTE, .max = 30 * DAY, T(on_failure.digest_ms)},
+    {.path = "tenants.*.on_failure.delay_warning", .type = SCHEMA_DURATION, NEVER, .min = MINUTE, .max = 365 * DAY, T(on_failure.delay_warning_ms)},
     {.path = "tenants.*.group", .type = SCHEMA_TEXT, .problem = text_group, T(group)},
     {.path = "tenants.*.weight", .type = SCHEMA_COUNT, .fallback = "1", .min = 1, .max = 1000, T(weight)},
 
@@ -100,6 +104,7 @@ static const struct schema_key keys[] = {
     {.path = "retention.sent", .type = SCHEMA_DURATION, NEVER, .fallback = "7d", .min = SECOND, .max = 3650 * DAY, F(retention.sent_ms)},
     {.path = "retention.failed", .type = SCHEMA_DURATION, NEVER, .fallback = "30d", .min = SECOND, .max = 3650 * DAY, F(retention.failed_ms)},
     {.path = "retention.tmp", .type = SCHEMA_DURATION, NEVER, .fallback = "36h", .min = SECOND, .max = 3650 * DAY, F(retention.tmp_ms)},
+    {.path = "dedupe", .type = SCHEMA_DURATION, .fallback = "24h", .min = SECOND, .max = 365 * DAY, F(dedupe_ms)},
     {.path = "limits", .type = SCHEMA_MAP},
     {.path = "limits.message_size", .type = SCHEMA_SIZE, .fallback = "50m", .min = KILO, .max = KILO * KILO * KILO * KILO, F(limits.message_size)},
     {.path = "limits.header_size", .type = SCHEMA_SIZE, .fallback = "256k", .min = KILO, .max = 64 * KILO * KILO, F(limits.header_size)},

@@ -51,6 +51,7 @@ struct account_draft {
 struct tenant_draft {
     struct config_tenant tenant;
     const char *parent, *account, *from; // as the file has them; "" where absent
+    const char *notify;                  // likewise; of on_failure the durations are 0 where absent
     const struct tree_node *key, *map;
     size_t walk; // of the search for cycles: which walk has been here
 };

@@ -141,6 +141,13 @@ const char *text_mailbox(const char *text, const struct config_checks *checks)
     return checks->mailbox ? checks->mailbox(text) : NULL;
 }
 
+const char *text_notify(const char *text, const struct config_checks *checks)
+{
+    if (strcmp(text, "none") == 0 || strcmp(text, "sender") == 0)
+        return NULL;
+    return strchr(text, '@') ? text_address(text, checks) : "must be none, sender or an address";
+}
+
 const char *text_url(const char *text, const struct config_checks *checks)
 {
     static const char *const schemes[] = {"https://", "http://127.0.0.1", "http://[::1]", "http://localhost"};

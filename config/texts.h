@@ -17,6 +17,7 @@ schema_problem text_absolute;    // an absolute path
 schema_problem text_secret_file; // an absolute path or the name of a systemd credential
 schema_problem text_address;     // by config_checks
 schema_problem text_mailbox;     // by config_checks
+schema_problem text_notify;      // none, sender or an address
 schema_problem text_url;         // https://, or http:// to this machine
 schema_problem text_listen;      // ADDRESS:PORT
 schema_problem text_group;

@@ -130,6 +130,8 @@ static void take_long(struct parse *parse, const char *text)
     const struct cli_option *option = find_long(parse, text + 2, length);
     if (!option) {
         unknown_long(parse, text + 2, length);
+    } else if (option->value && option->without) {
+        *option->value = attached ? attached : option->without;
     } else if (option->value) {
         take_value(parse, option, text, attached);
     } else if (attached) {

@@ -30,6 +30,8 @@ struct cli_option {
     char letter;        // 0 where there is none
     const char **value; // where to put the value; NULL: a flag
     bool *flag;         // set to true where the option stands; NULL with a value
+    const char
+        *without; // the value where the option stands without one: it can only be given as --name=V then
 };
 
 // Takes options out of argv (they may stand between arguments; "--" ends them), leaves the arguments in

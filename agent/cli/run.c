@@ -10,7 +10,7 @@ int cli_run(int argc, char **argv)
 {
     const struct cli_verb *verb = cli_find("run");
     bool once = false;
-    const struct cli_option options[] = {{"once", 0, NULL, &once}, {NULL, 0, NULL, NULL}};
+    const struct cli_option options[] = {{.name = "once", .flag = &once}, {0}};
     const char *path;
     int code;
     if (cli_parse(verb, &argc, argv, options, &path, &code))

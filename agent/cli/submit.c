@@ -7,10 +7,13 @@
 #include "agent/cli/submit_file.h"
 #include "agent/cli/submit_head.h"
 #include "agent/cli/submit_input.h"
+#include "agent/cli/submit_key.h"
+#include "agent/cli/submit_wait.h"
 #include "agent/cli/verbs.h"
 
 #include "agent/base/clock.h"
 #include "agent/compose/outgoing.h"
+#include "config/units.h"
 #include "spool-format/spool.h"
 
 #include <errno.h>
@@ -22,7 +25,7 @@
 #define HEAD_EXTRA (1024 * 1024) // octets for the lines of the command line
 
 struct options {
-    const char *tenant, *sender, *full_name, *config;
+    const char *tenant, *sender, *full_name, *config, *key, *wait;
     bool from_headers, ignore_dots;
 };
 
@@ -32,6 +35,9 @@ struct submission {
     struct submit_envelope envelope;
     struct submit_input input;
     struct submit_file file;
+    struct submit_key key;
+    struct spool_tenant *spool; // as a reader sees it, where a key or an outcome is looked for; else NULL
+    int64_t wait_ms;            // 0: no waiting
     struct buffer start;        // of the input: its header block and what was read with it
     struct header_block *block; // of `start`
     bool at_end;                // `start` is all of the input
@@ -145,26 +151,80 @@ static int check_message(struct submission *s)
     return r ? fail_errno(s, "checking", r) : EX_OK;
 }
 
-static int queue_message(struct submission *s, int spool_fd)
+// Waits for what becomes of the message, where that is asked for.
+static int finish(struct submission *s, const char *name, ino_t inode)
+{
+    if (!s->wait_ms)
+        return EX_OK;
+    if (!s->spool)
+        return cli_fail(s->verb, EX_TEMPFAIL,
+            "queued as %s; user %u cannot look into all of the spool of %s and see what becomes of it", name,
+            (unsigned)geteuid(), s->envelope.tenant->name);
+    struct submit_wait wait = {.verb = s->verb,
+        .spool = s->spool,
+        .inode = inode,
+        .wait_ms = s->wait_ms,
+        .waiting = &s->input.waiting};
+    (void)snprintf(wait.name, sizeof wait.name, "%s", name);
+    memcpy(wait.digest, s->key.digest, sizeof wait.digest);
+    return submit_wait(&wait);
+}
+
+// The message is there already. The rest of the input is read all the same: its writer did nothing wrong.
+static int repeat(struct submission *s, const char *name, ino_t inode)
+{
+    while (!s->at_end) {
+        ssize_t n = submit_input_read(&s->input, s->chunk);
+        if (n < 0)
+            return fail_errno(s, "standard input", (int)n);
+        s->at_end = n == 0;
+    }
+    cli_fail(
+        s->verb, EX_OK, "a message with this key was submitted already, as %s; nothing was queued", name);
+    return finish(s, name, inode);
+}
+
+static int queue_file(struct submission *s, int spool_fd)
+{
+    struct stat stat;
+    char name[SPOOL_NAME_SIZE];
+    ino_t inode;
+    int r = fstat(s->file.fd, &stat) < 0 ? -errno : submit_file_commit(&s->file);
+    if (r == -EEXIST && s->spool && submit_key_find(&s->key, s->config, s->spool, name, &inode) == 1)
+        return repeat(s, name, inode); // somebody was faster
+    if (r)
+        return fail_errno(s, "queueing", r);
+    close(s->file.fd); // an agent waits for writers that have the file open
+    s->file.fd = -1;
+    if (spool_agent_running(spool_fd, NULL) == 0)
+        cli_fail(s->verb, EX_OK, "queued; no agent is running (start one with `outtray run`)");
+    return finish(s, s->file.name, stat.st_ino);
+}
+
+static int queue_message(struct submission *s, int spool_fd, const char *given_key)
 {
     enum submit_step step;
+    char name[SPOOL_NAME_SIZE];
+    ino_t inode;
     int code = read_start(s);
     if (code)
         return code;
+    const char *problem = submit_key_choose(&s->key, given_key, s->block);
+    if (problem)
+        return fail_words(s, "the key", problem);
+    if (s->key.text || s->wait_ms)
+        (void)spool_tenant_open(spool_fd, s->envelope.tenant->name, NULL, false, &s->spool, NULL);
+    if (s->key.text && s->spool && submit_key_find(&s->key, s->config, s->spool, name, &inode) == 1)
+        return repeat(s, name, inode);
+    s->envelope.key = s->key.given ? s->key.text : NULL;
     int r = submit_file_create(&s->file, spool_fd, s->envelope.tenant->name, &step);
     if (r)
         return fail_errno(s, step == SUBMIT_STEP_OPEN ? "opening" : "creating", r);
+    s->file.wanted = s->key.text ? s->key.name : NULL;
     code = write_message(s);
     if (!code)
         code = check_message(s);
-    if (code)
-        return code;
-    r = submit_file_commit(&s->file);
-    if (r)
-        return fail_errno(s, "queueing", r);
-    if (spool_agent_running(spool_fd, NULL) == 0)
-        cli_fail(s->verb, EX_OK, "queued; no agent is running (start one with `outtray run`)");
-    return EX_OK;
+    return code ? code : queue_file(s, spool_fd);
 }
 
 static const struct config_tenant *choose_tenant(
@@ -177,6 +237,13 @@ static const struct config_tenant *choose_tenant(
         *ret_code = cli_usage(verb,
             "there are several tenants: name one with --tenant, or set default_tenant in %s", config->path);
     return tenant;
+}
+
+static int read_wait(struct submission *s, const char *text)
+{
+    if (text && (units_parse_duration(text, &s->wait_ms) || s->wait_ms < 1))
+        return cli_usage(s->verb, "--wait takes a duration such as 30s or 10m, not %s", text);
+    return EX_OK;
 }
 
 static int read_envelope(struct submission *s, const struct options *options, int argc, char **argv)
@@ -215,15 +282,19 @@ static int submit(const struct cli_verb *verb, const struct config *config, cons
     s->envelope = (struct submit_envelope){.config = config, .tenant = tenant};
     s->file = (struct submit_file){.tmp = -1, .new = -1, .fd = -1};
     int spool_fd = -1;
-    code = read_envelope(s, options, argc, argv);
+    code = read_wait(s, options->wait);
+    if (!code)
+        code = read_envelope(s, options, argc, argv);
     if (!code)
         spool_fd = cli_open_spool(verb, config, &code);
     if (spool_fd >= 0) {
         submit_input_init(&s->input, STDIN_FILENO, options->ignore_dots);
-        code = queue_message(s, spool_fd);
+        code = queue_message(s, spool_fd, options->key);
         close(spool_fd);
     }
     submit_file_release(&s->file);
+    submit_key_release(&s->key);
+    spool_tenant_close(s->spool);
     header_block_free(s->block);
     buffer_release(&s->start);
     submit_envelope_release(&s->envelope);
@@ -260,6 +331,8 @@ int cli_submit(int argc, char **argv)
     bool quiet = false;
     const struct cli_option options[] = {
         {.name = "tenant", .value = &given.tenant},
+        {.name = "key", .value = &given.key},
+        {.name = "wait", .value = &given.wait, .without = "30s"},
         {.name = "read-recipients", .letter = 't', .flag = &given.from_headers},
         {.name = "ignore-dots", .letter = 'i', .flag = &given.ignore_dots},
         {.name = "sender", .letter = 'f', .value = &given.sender},

@@ -100,7 +100,7 @@ int submit_file_commit(struct submit_file *file)
         r = -errno;
     for (int i = 0; !r && i < CREATE_TRIES; i++) {
         char name[SPOOL_NAME_SIZE];
-        memcpy(name, file->name, sizeof name);
+        (void)snprintf(name, sizeof name, "%s", file->wanted ? file->wanted : file->name);
         if (i && (r = make_name(name)) < 0)
             break;
         if (renameat2(file->tmp, file->name, file->new, name, RENAME_NOREPLACE) == 0) {
@@ -108,7 +108,7 @@ int submit_file_commit(struct submit_file *file)
             file->there = false;
             return fsync(file->new) < 0 ? -errno : 0;
         }
-        r = errno == EEXIST && i + 1 < CREATE_TRIES ? 0 : -errno;
+        r = errno == EEXIST && i + 1 < CREATE_TRIES && !file->wanted ? 0 : -errno;
     }
     return r;
 }

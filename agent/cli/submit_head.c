@@ -130,6 +130,8 @@ static void append_lines(const struct submit_envelope *envelope, bool has_from, 
         buffer_format(out, "X-Sender: <%s>\n", envelope->sender);
     for (size_t i = 0; i < envelope->n_recipients; i++)
         buffer_format(out, "X-Receiver: <%s>\n", envelope->recipients[i]);
+    if (envelope->key)
+        buffer_format(out, "X-Outtray-Key: %s\n", envelope->key);
     if (envelope->has_sender && !envelope->tenant->envelope_headers)
         buffer_format(out, "Return-Path: <%s>\n", envelope->sender); // counts everywhere
     if (envelope->full_name && !has_from)

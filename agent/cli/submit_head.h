@@ -16,6 +16,7 @@ struct submit_envelope {
     char **recipients;     // from the command line, checked
     size_t n_recipients;
     bool from_headers; // -t
+    const char *key;   // borrowed: an X-Outtray-Key to add, or NULL
 };
 
 // NULL, or a constant reason why text is no list of recipients or no sender. Addresses without a domain get

@@ -49,12 +49,18 @@ const struct cli_verb cli_verbs[] = {
     {
         .name = "submit",
         .run = cli_submit,
-        .synopsis = "[--tenant TENANT] [-t] [-i] [-f ADDRESS] [-F NAME] [RECIPIENT]...",
+        .synopsis = "[--tenant TENANT] [--key KEY] [--wait[=TIME]] [-t] [-i] [-f ADDRESS] [-F NAME] "
+                    "[RECIPIENT]...",
         .summary = "Put a message from standard input into the spool, as sendmail(8) does",
         .help =
             "Ends with 0 when the message is safe on the disk. Without RECIPIENT the header fields tell.\n"
             "The program called by the name sendmail does the same.\n\n"
             "  --tenant TENANT   whose spool; default: default_tenant, or the only tenant\n"
+            "  --key KEY         a second message with this key is not queued (see dedupe in "
+            "outtray.yaml(5))\n"
+            "  --wait[=TIME]     wait up to TIME (30s) and end by the outcome: 0 sent; 75 deferred, expired "
+            "or\n"
+            "                    not sent yet; 65 malformed or too large; 68 recipient refused; 77 policy\n"
             "  -t                recipients from To, Cc and Bcc, besides those given\n"
             "  -i, -oi           a line with a lone dot does not end the message\n"
             "  -f, -r ADDRESS    the envelope sender, where the account takes it from the message\n"

@@ -1,6 +1,7 @@
 // X-Outtray-*: see controls.h.
 #include "controls.h"
 
+#include "key.h"
 #include "mail_date.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -74,6 +75,14 @@ static int read_priority(const struct fields *fields, bool *ret_high, struct out
     return r;
 }
 
+static int read_key(const struct fields *fields, struct outgoing *outgoing, struct outgoing_fault *ret_fault)
+{
+    int r = take(fields, FIELD_KEY, &outgoing->key, ret_fault);
+    const char *problem = !r && outgoing->key ? key_problem(outgoing->key) : NULL;
+    return problem ? fault_set(ret_fault, STATUS_REASON_MALFORMED, "X-Outtray-Key is no key: %s", problem)
+                   : r;
+}
+
 int controls_read(const struct config *config, const struct config_tenant *spool, const struct fields *fields,
     int64_t submitted, struct outgoing *outgoing, struct outgoing_fault *ret_fault)
 {
@@ -84,5 +93,7 @@ int controls_read(const struct config *config, const struct config_tenant *spool
         r = read_time(fields, FIELD_EXPIRES, submitted, &outgoing->expires, ret_fault);
     if (!r)
         r = read_priority(fields, &outgoing->high_priority, ret_fault);
+    if (!r)
+        r = read_key(fields, outgoing, ret_fault);
     return r;
 }

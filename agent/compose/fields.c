@@ -32,6 +32,7 @@ static const struct {
     [FIELD_NOT_BEFORE] = NAME("X-Outtray-Not-Before"),
     [FIELD_EXPIRES] = NAME("X-Outtray-Expires"),
     [FIELD_PRIORITY] = NAME("X-Outtray-Priority"),
+    [FIELD_KEY] = NAME("X-Outtray-Key"),
     [FIELD_X_OUTTRAY] = NAME("X-Outtray-*"),
 #undef NAME
 };

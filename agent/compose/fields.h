@@ -23,6 +23,7 @@ enum field_kind {
     FIELD_NOT_BEFORE, // X-Outtray-Not-Before
     FIELD_EXPIRES,    // X-Outtray-Expires
     FIELD_PRIORITY,   // X-Outtray-Priority
+    FIELD_KEY,        // X-Outtray-Key
     FIELD_X_OUTTRAY,  // any other X-Outtray-*
     FIELD_KINDS
 };

@@ -49,6 +49,7 @@ void outgoing_free(struct outgoing *outgoing)
     free(outgoing->from);
     free(outgoing->ret);
     free(outgoing->envid);
+    free(outgoing->key);
     free(outgoing->message_id);
     free(outgoing->removed);
     free(outgoing->added);

@@ -43,6 +43,7 @@ struct outgoing {
     int64_t not_before;    // wall ns; 0: none
     int64_t expires;       // wall ns; 0: none
     bool high_priority;
+    char *key;      // X-Outtray-Key, or NULL
     bool smtputf8;  // reverse-path needs it
     bool eight_bit; // BODY=8BITMIME is needed: some octet of header or body is above 127
     char *head; // owned: header block for the wire, CRLF, with its empty line; the whole message where it is

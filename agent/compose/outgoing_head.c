@@ -69,6 +69,7 @@ static bool is_removed(struct head *head, const struct header_field *field, enum
     case FIELD_NOT_BEFORE:
     case FIELD_EXPIRES:
     case FIELD_PRIORITY:
+    case FIELD_KEY:
     case FIELD_X_OUTTRAY:
         return true;
     case FIELD_SENDER: // who sent it for another author says nothing about the author it has now

@@ -49,6 +49,8 @@ int conclude_nobody(struct message *message, const struct conclude_context *cont
 // log line.
 int conclude_fault(struct message *message, const struct conclude_context *context);
 int conclude_wait(struct message *message, const struct conclude_context *context);
+// It repeats another one (message->detail says which): to sent/, since nothing is left to do with it.
+void conclude_repeat(struct message *message, const struct conclude_context *context);
 
 // The message goes back untouched: filing and log line; words say why.
 void conclude_return(struct message *message, const struct conclude_context *context, const char *words);

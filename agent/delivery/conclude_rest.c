@@ -171,6 +171,17 @@ int conclude_wait(struct message *message, const struct conclude_context *contex
     return status_set_text(&message->status->detail, "waits for its X-Outtray-Not-Before");
 }
 
+void conclude_repeat(struct message *message, const struct conclude_context *context)
+{
+    message->filing = FILING_SENT;
+    report_line(message, context,
+        &(struct report){.event = DELIVERY_IGNORED,
+            .xfer_ms = -1,
+            .all = true,
+            .reason = "duplicate",
+            .reply = message->detail});
+}
+
 void conclude_return(struct message *message, const struct conclude_context *context, const char *words)
 {
     message->filing = FILING_RETURN;

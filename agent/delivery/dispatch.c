@@ -136,6 +136,8 @@ static void claim_taken(struct dispatch *dispatch, struct message *message)
             return;
         }
         conclude_return(message, &context, dispatch->stopping ? "the agent stops" : "the account is paused");
+    } else if (message->claim == CLAIM_REPEAT) {
+        conclude_repeat(message, &context);
     } else {
         error = message->claim == CLAIM_FAULT ? conclude_fault(message, &context)
                                               : conclude_wait(message, &context);
@@ -159,6 +161,7 @@ static void claim_done(struct desk_job *job)
     switch (message->claim) {
     case CLAIM_READY:
     case CLAIM_FAULT:
+    case CLAIM_REPEAT:
     case CLAIM_WAIT:
         claim_taken(dispatch, message);
         return;
@@ -267,7 +270,8 @@ static void filed_done(struct desk_job *job)
         filed_record(dispatch, message);
         return;
     case FILING_SENT:
-        count_sent(message);
+        if (message->claim != CLAIM_REPEAT)
+            count_sent(message);
         break;
     case FILING_DEFER:
         count_deferred(message);

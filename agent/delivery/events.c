@@ -71,7 +71,7 @@ static enum event_kind events_kind(const struct message *message)
 {
     switch (message->filing) {
     case FILING_SENT:
-        return EVENT_SENT;
+        return message->claim == CLAIM_REPEAT ? EVENT_KINDS : EVENT_SENT;
     case FILING_DEFER:
         return EVENT_DEFERRED;
     case FILING_FAIL:

@@ -1,6 +1,7 @@
 // Claiming one message (intake desk).
 #include "intake.h"
 #include "agent/base/clock.h"
+#include "agent/compose/key.h"
 #include "agent/delivery/scan.h"
 
 #include <errno.h>
@@ -165,6 +166,34 @@ static enum claim_result intake_fault(struct message *message, const char *detai
     return CLAIM_FAULT;
 }
 
+// Whether this message is the first with its key: 1, 0 with words in `detail`, or negative errno. The record
+// must never outlive the message that it names: one that its producer did not sync is made durable before.
+static int intake_claim_key(struct message *message)
+{
+    const struct spool_tenant *spool = message->dirs->spool;
+    struct status identity = {0};
+    struct spool_key key = {0}, first;
+    char digest[SPOOL_KEY_DIGEST];
+    int64_t now = clock_wall();
+    int error = TEMP_FAILURE_RETRY(fsync(message->fd)) < 0 ? -errno : spool_sync(spool, SPOOL_CUR);
+    if (!error)
+        error = status_identify(&identity, message->fd);
+    if (!error)
+        error = key_digest(message->outgoing->key, digest);
+    if (error)
+        return error;
+    key.at = (struct timespec){.tv_sec = now / CLOCK_SECOND};
+    key.inode = identity.inode;
+    key.born = identity.born;
+    memcpy(key.name, message->claimed_name, sizeof key.name);
+    int64_t since = now - message->config->dedupe_ms * CLOCK_MS;
+    int r = spool_key_claim(spool, digest, &key, since / CLOCK_SECOND, &first);
+    if (r == 0)
+        (void)snprintf(message->detail, sizeof message->detail,
+            "not sent: its X-Outtray-Key is that of %s, which came first", first.name);
+    return r;
+}
+
 // The claimed file is open: what is known of it, what will be sent.
 static enum claim_result intake_compose(struct message *message)
 {
@@ -184,12 +213,18 @@ static enum claim_result intake_compose(struct message *message)
     }
     if (!error && message->status)
         error = intake_adopt_status(message);
-    if (error)
-        return intake_put_back(message, error);
+    // One that was tried before comes back because somebody wants it sent.
+    int first = !error && message->outgoing->key && message->origin == SPOOL_NEW && !message->status
+                    ? intake_claim_key(message)
+                    : 1;
+    if (error || first < 0)
+        return intake_put_back(message, error ? error : first);
     if (message->outgoing->body.fd < 0) {
         close(message->fd); // small messages are in memory whole
         message->fd = -1;
     }
+    if (first == 0)
+        return CLAIM_REPEAT;
     int64_t now = clock_wall();
     if (message->outgoing->expires && message->outgoing->expires <= now) {
         message->fault.reason = STATUS_REASON_EXPIRED;

@@ -21,6 +21,7 @@ enum claim_result {
     CLAIM_UNSETTLED, // may still be written to; left untouched
     CLAIM_NOT_DUE,   // deferred again since it was put into the backlog: `recorded` says until when
     CLAIM_FAULT,     // claimed, but cannot be a message: `fault` says why
+    CLAIM_REPEAT,    // claimed; another message with its X-Outtray-Key came before: `detail` says which
     CLAIM_WAIT,      // claimed; its X-Outtray-Not-Before is in the future
     CLAIM_LATER,     // could not be looked at now (`error`: descriptors, memory, disk); left or put back
 };

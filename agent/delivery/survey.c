@@ -1,6 +1,7 @@
 // Surveys: the slow reading of everything a tenant has (intake desk, in slices).
 #include "agent/base/clock.h"
 #include "agent/delivery/scan.h"
+#include "spool-format/key.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -224,6 +225,9 @@ static bool survey_slice(struct desk_job *job)
         survey->step++;
     }
     bool over = survey->step == SURVEY_STEPS;
+    if (over && survey->retention)
+        survey_note_error(survey, spool_keys_expire(survey->dirs->spool,
+                                      (clock_wall() - survey->config->dedupe_ms * CLOCK_MS) / CLOCK_SECOND));
     if (over) {
         names_sort(&survey->fresh);
         names_sort(&survey->deferred);

@@ -54,6 +54,43 @@ static void microsoft_preset(void **state)
     loaded_release(&loaded);
 }
 
+static void notices_are_inherited_key_by_key(void **state)
+{
+    (void)state;
+    struct loaded loaded;
+    load_good(&loaded,
+        "version: 1\ndomain: d.example\n"
+        "accounts: {a: {auth: none, server: s.example, encryption: none}}\n"
+        "tenants:\n"
+        "  top: {account: a, on_failure: {notify: ops@d.example, digest: 15m}}\n"
+        "  middle: {parent: top, on_failure: {delay_warning: never}}\n"
+        "  low: {parent: middle, on_failure: {notify: sender, digest: never}}\n"
+        "  quiet: {parent: top, on_failure: {notify: none}}\n"
+        "  other: {account: a}\n",
+        "");
+    const struct config_notices *top = &config_find_tenant(loaded.config, "top")->on_failure;
+    assert_int_equal(top->notify, CONFIG_NOTIFY_ADDRESS);
+    assert_string_equal(top->address, "ops@d.example");
+    assert_int_equal(top->digest_ms, 15 * 60 * 1000);
+    assert_int_equal(top->delay_warning_ms, 4 * 3600 * 1000);
+    const struct config_notices *middle = &config_find_tenant(loaded.config, "middle")->on_failure;
+    assert_int_equal(middle->notify, CONFIG_NOTIFY_ADDRESS);
+    assert_string_equal(middle->address, "ops@d.example");
+    assert_int_equal(middle->digest_ms, 15 * 60 * 1000);
+    assert_int_equal(middle->delay_warning_ms, CONFIG_NEVER);
+    const struct config_notices *low = &config_find_tenant(loaded.config, "low")->on_failure;
+    assert_int_equal(low->notify, CONFIG_NOTIFY_SENDER);
+    assert_string_equal(low->address, "");
+    assert_int_equal(low->digest_ms, CONFIG_NEVER);
+    assert_int_equal(low->delay_warning_ms, CONFIG_NEVER);
+    assert_int_equal(config_find_tenant(loaded.config, "quiet")->on_failure.notify, CONFIG_NOTIFY_NONE);
+    const struct config_notices *other = &config_find_tenant(loaded.config, "other")->on_failure;
+    assert_int_equal(other->notify, CONFIG_NOTIFY_NONE);
+    assert_int_equal(other->digest_ms, CONFIG_NEVER);
+    assert_int_equal(loaded.config->dedupe_ms, 24 * 3600 * 1000);
+    loaded_release(&loaded);
+}
+
 static void google_preset(void **state)
 {
     (void)state;
@@ -165,6 +202,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(microsoft_preset),
+        cmocka_unit_test(notices_are_inherited_key_by_key),
+        cmocka_unit_test(notices_are_inherited_key_by_key),
         cmocka_unit_test(google_preset),
         cmocka_unit_test(ports_follow_encryption),
         cmocka_unit_test(who_gives_from),
