@@ -23,7 +23,7 @@ UNITS   := $(patsubst tests/unit/test_%.c,$(BUILD)/unit/test_%,$(wildcard tests/
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all help asan demo test units unit check bench bench-tools fuzzers fuzz fuzz-build clean
+.PHONY: all help asan demo test units unit check bench bench-tools fuzzers fuzz fuzz-build clean crash crash-build crash-tools soak
 all: $(BUILD)/outtray ## build the program
 
 help: ## list the targets
@@ -47,7 +47,7 @@ $(BUILD)/unit/test_%: $(BUILD)/tests/unit/test_%.o $(LIBRARY)
 $(BUILD)/bench/%: tests/bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) -lssl -lcrypto
-$(BUILD)/bench/sink: tests/bench/sink/dialogue.c tests/bench/sink/dialogue.h
+$(BUILD)/bench/sink: tests/bench/sink/dialogue.c tests/bench/sink/ledger.c $(wildcard tests/bench/sink/*.h)
 $(BUILD)/bench/trickle: tests/bench/sink/dialogue.h
 
 asan: ## the program and its unit tests with ASan, UBSan and the settable clock, in build-asan/
@@ -93,7 +93,36 @@ fuzz-build:
 fuzz: fuzz-build ## look for inputs that break a promise (FUZZ_SECONDS=60 for each of FUZZ_TARGETS)
 	FUZZ_BUILD=$(FUZZ_BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run $(FUZZ_TARGETS)
 
+# The agent that tests/crash kills: optimized, with the settable clock. Two more lack what the promises stand on, to show
+# that the tests notice; these switches exist nowhere else.
+CRASH_BUILD   := build-crash
+CRASH_LACKING := $(addprefix $(CRASH_BUILD)/outtray-no-,directory-sync recovery-rank)
+crash-build: ## what tests/crash and tests/soak run, in build-crash/
+	$(MAKE) BUILD=$(CRASH_BUILD) DEFS=-DOUTTRAY_TEST_CLOCK $(CRASH_BUILD)/outtray $(CRASH_LACKING) crash-tools
+crash-tools: $(patsubst tests/crash/%.c,$(BUILD)/crash/%,$(wildcard tests/crash/*.c)) $(BUILD)/bench/sink
+
+CRASH_SWITCHED := spool-format/spool.c spool-format/spool_recover.c agent/cli/submit_file.c agent/auth/store.c
+$(CRASH_BUILD)/outtray-no-directory-sync: private LACKING := -DOUTTRAY_TEST_NO_DIRECTORY_SYNC
+$(CRASH_BUILD)/outtray-no-recovery-rank: private LACKING := -DOUTTRAY_TEST_NO_RECOVERY_RANK
+$(CRASH_LACKING): $(CRASH_BUILD)/agent/main.o $(LIBRARY) $(CRASH_SWITCHED)
+	$(CC) $(CPPFLAGS) $(LACKING) $(CFLAGS) $(LDFLAGS) -o $@ $< $(CRASH_SWITCHED) $(LIBRARY) $(LDLIBS)
+$(BUILD)/crash/%: tests/crash/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(FUSE) $(LDFLAGS) -o $@ $< $(FUSE)
+$(BUILD)/crash/disk: FUSE = $(shell pkg-config --cflags --libs fuse3)
+
+# Each part leaves its figures in $(CRASH_BUILD). Without what the promises stand on, something has to be found.
+crash: crash-build ## kill at every call that changes the disk, cut the power, replay disks (root; an hour)
+	/usr/bin/python3 tests/crash/run.py sweep --record $(CRASH_BUILD)/sweep.json $(CRASH_FLAGS)
+	/usr/bin/python3 tests/crash/run.py replay --record $(CRASH_BUILD)/replay.json $(CRASH_FLAGS)
+	/usr/bin/python3 tests/crash/run.py sweep --without directory-sync --record $(CRASH_BUILD)/sweep-no-directory-sync.json
+	/usr/bin/python3 tests/crash/run.py replay --without directory-sync --record $(CRASH_BUILD)/replay-no-directory-sync.json
+	/usr/bin/python3 tests/crash/run.py replay --fs btrfs --without recovery-rank --record $(CRASH_BUILD)/replay-no-recovery-rank.json
+
+soak: crash-build ## kill the agent 1,000 times under 4,000,000 messages, then a simulated day (an hour; SOAK_FLAGS)
+	/usr/bin/python3 tests/soak/run.py --messages 4000000 --record $(CRASH_BUILD)/soak.json $(SOAK_FLAGS)
+
 clean: ## remove what was built
-	rm -rf build build-asan build-clang build-fuzz
+	rm -rf build build-asan build-clang build-fuzz build-crash
 
 -include $(OBJECTS:.o=.d) $(BUILD)/agent/main.d $(wildcard $(BUILD)/tests/unit/*.d $(BUILD)/tests/fuzz/*.d)

@@ -180,5 +180,11 @@ int spool_tenant_stale(int spool_fd, const struct spool_tenant *tenant)
 
 int spool_sync(const struct spool_tenant *tenant, enum spool_state state)
 {
+#ifdef OUTTRAY_TEST_NO_DIRECTORY_SYNC // the build that shows that tests/crash notices it
+    (void)tenant;
+    (void)state;
+    return 0;
+#else
     return TEMP_FAILURE_RETRY(fsync(tenant->dir[state])) < 0 ? -errno : 0;
+#endif
 }

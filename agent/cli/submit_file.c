@@ -106,7 +106,11 @@ int submit_file_commit(struct submit_file *file)
         if (renameat2(file->tmp, file->name, file->new, name, RENAME_NOREPLACE) == 0) {
             memcpy(file->name, name, sizeof name);
             file->there = false;
+#ifdef OUTTRAY_TEST_NO_DIRECTORY_SYNC // the build that shows that tests/crash notices it
+            return 0;
+#else
             return fsync(file->new) < 0 ? -errno : 0;
+#endif
         }
         r = errno == EEXIST && i + 1 < CREATE_TRIES && !file->wanted ? 0 : -errno;
     }

@@ -2,16 +2,18 @@
 // to.
 //
 //   sink [--port N] [--threads N] [--no-pipelining] [--no-chunking] [--auth] [--duplicates]
-//        [--tls CERTIFICATE KEY [--implicit-tls]] [--stamps FILE] [--statistics FILE]
+//        [--tls CERTIFICATE KEY [--implicit-tls]] [--stamps FILE] [--statistics FILE] [--ledger FILE]
 //
 // It says "listening PORT" on standard output (port 0, the default, takes a free one), serves until SIGTERM
 // or SIGINT, then writes what it counted as one line of JSON to FILE (default: standard output). SIGUSR1
 // writes it and goes on. Each thread has its own epoll and its own listening socket. With --duplicates it
 // remembers a hash of every Message-ID and counts those that come again; with --auth it offers and accepts
 // any AUTH PLAIN or LOGIN; with --stamps FILE gets a line "MESSAGE-ID NS" for every message whose Message-ID
-// begins with SINK_STAMP_ID: when (CLOCK_MONOTONIC) the first octet of its MAIL was read. It trusts its
-// client: it is for loopback.
+// begins with SINK_STAMP_ID: when (CLOCK_MONOTONIC) the first octet of its MAIL was read. With --ledger it
+// answers as the addresses ask for and accounts for each message in FILE (see sink/ledger.h), on one thread.
+// It trusts its client: it is for loopback.
 #include "sink/dialogue.h"
+#include "sink/ledger.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -173,6 +175,8 @@ static void server_accept(struct server *server)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
         connection->fd = fd;
         dialogue_init(&connection->dialogue, &options, &counts);
+        if (options.judge)
+            ledger_connected(&connection->dialogue);
         uint64_t open = atomic_fetch_add(&counts.open, 1) + 1, most = atomic_load(&counts.open_most);
         while (open > most && !atomic_compare_exchange_weak(&counts.open_most, &most, open))
             continue;
@@ -279,8 +283,8 @@ int main(int argc, char **argv)
         {"no-chunking", no_argument, NULL, 'C'}, {"auth", no_argument, NULL, 'a'},
         {"duplicates", no_argument, NULL, 'd'}, {"tls", required_argument, NULL, 'T'},
         {"implicit-tls", no_argument, NULL, 'I'}, {"stamps", required_argument, NULL, 'S'},
-        {"statistics", required_argument, NULL, 's'}, {0}};
-    const char *file = NULL, *certificate = NULL;
+        {"statistics", required_argument, NULL, 's'}, {"ledger", required_argument, NULL, 'l'}, {0}};
+    const char *file = NULL, *certificate = NULL, *ledger = NULL;
     unsigned threads = 1;
     uint16_t port = 0;
     for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
@@ -296,12 +300,18 @@ int main(int argc, char **argv)
         options.stamps = option == 'S' ? fopen(optarg, "w") : options.stamps;
         if (option == 'S' && !options.stamps)
             die(optarg);
+        ledger = option == 'l' ? optarg : ledger;
         if (option == '?')
             return 64;
     }
     if (!threads || argc - optind != (certificate != NULL) || (implicit_tls && !certificate)) {
         fprintf(stderr, "sink: see the first lines of tests/bench/sink.c\n");
         return 64;
+    }
+    if (ledger) {
+        options.judge = ledger_open(ledger);
+        options.duplicates = true;
+        threads = 1;
     }
     if (certificate)
         tls_set_up(certificate, argv[optind]);

@@ -94,6 +94,18 @@ static void reply(struct dialogue *dialogue, const char *text)
     dialogue->out_length += length;
 }
 
+// Where a judge sits, a message without a recipient is refused, as a server does it.
+static const char *judge_message(struct dialogue *dialogue, uint64_t id)
+{
+    const struct sink_judge *judge = dialogue->options->judge;
+    if (!judge)
+        return "250 2.0.0 Ok: thrown away\r\n";
+    const char *verdict =
+        dialogue->accepted ? judge->message(dialogue, id) : "503 5.5.1 no valid recipients\r\n";
+    dialogue->accepted = 0;
+    return verdict;
+}
+
 static int64_t now_ns(void)
 {
     struct timespec now;
@@ -101,21 +113,24 @@ static int64_t now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-// What the Message-ID is for: to know a message that comes again, or one whose MAIL was waited for.
-static void message_known(struct dialogue *dialogue)
+// What the Message-ID is for: to know a message that comes again, or one whose MAIL was waited for. Returns
+// its hash, 0 where there is none.
+static uint64_t message_known(struct dialogue *dialogue)
 {
     size_t length = dialogue->header_length < SINK_HEADER_MAX ? dialogue->header_length : SINK_HEADER_MAX - 1;
     dialogue->header[length] = '\0';
     const char *id = strcasestr(dialogue->header, "\nMessage-ID:");
     if (!id)
-        return;
+        return 0;
     id += strlen("\nMessage-ID:");
     id += strspn(id, " ");
     int n = (int)strcspn(id, "\r\n");
-    if (dialogue->options->duplicates && seen_before(hash_of(id, (size_t)n)))
+    uint64_t hash = hash_of(id, (size_t)n);
+    if (dialogue->options->duplicates && !dialogue->options->judge && seen_before(hash))
         atomic_fetch_add(&dialogue->counts->duplicates, 1);
     if (dialogue->options->stamps && strncmp(id, SINK_STAMP_ID, strlen(SINK_STAMP_ID)) == 0)
         fprintf(dialogue->options->stamps, "%.*s %jd\n", n, id, (intmax_t)dialogue->mail_ns);
+    return hash;
 }
 
 static void message_end(struct dialogue *dialogue)
@@ -125,9 +140,11 @@ static void message_end(struct dialogue *dialogue)
     atomic_store_explicit(&dialogue->counts->last_ns, ns, memory_order_relaxed);
     atomic_fetch_add_explicit(&dialogue->counts->messages, 1, memory_order_relaxed);
     dialogue->state = SINK_COMMAND;
-    if (dialogue->header)
-        message_known(dialogue);
-    reply(dialogue, "250 2.0.0 Ok: thrown away\r\n");
+    const char *verdict = judge_message(dialogue, dialogue->header ? message_known(dialogue) : 0);
+    if (verdict)
+        reply(dialogue, verdict);
+    else
+        dialogue->quitting = true;
 }
 
 static void message_begin(struct dialogue *dialogue, enum sink_state state)
@@ -182,6 +199,20 @@ static void bdat(struct dialogue *dialogue, const char *line)
         reply(dialogue, "250 2.0.0 Ok\r\n");
 }
 
+static const char *judge_login(struct dialogue *dialogue)
+{
+    return dialogue->options->judge ? dialogue->options->judge->login() : "235 2.7.0 Ok\r\n";
+}
+
+static void recipient(struct dialogue *dialogue, const char *address)
+{
+    const struct sink_judge *judge = dialogue->options->judge;
+    const char *verdict = judge ? judge->recipient(dialogue, address) : "250 2.1.5 Ok\r\n";
+    atomic_fetch_add_explicit(&dialogue->counts->recipients, 1, memory_order_relaxed);
+    dialogue->accepted += verdict[0] == '2';
+    reply(dialogue, verdict);
+}
+
 static void auth(struct dialogue *dialogue, const char *line)
 {
     if (strcasecmp(line, "AUTH LOGIN") == 0) {
@@ -191,7 +222,7 @@ static void auth(struct dialogue *dialogue, const char *line)
         dialogue->state = SINK_AUTH_ANY;
         reply(dialogue, "334 \r\n");
     } else {
-        reply(dialogue, "235 2.7.0 Ok\r\n");
+        reply(dialogue, judge_login(dialogue));
     }
 }
 
@@ -206,16 +237,18 @@ static void command(struct dialogue *dialogue, const char *line)
     if (dialogue->state == SINK_AUTH_USER || dialogue->state == SINK_AUTH_ANY) {
         bool more = dialogue->state == SINK_AUTH_USER;
         dialogue->state = more ? SINK_AUTH_ANY : SINK_COMMAND;
-        reply(dialogue, more ? "334 UGFzc3dvcmQ6\r\n" : "235 2.7.0 Ok\r\n");
+        reply(dialogue, more ? "334 UGFzc3dvcmQ6\r\n" : judge_login(dialogue));
     } else if (is(line, "MAIL FROM:")) {
         dialogue->header_length = 0;
         dialogue->mail_ns = dialogue->line_ns;
+        dialogue->accepted = 0;
         reply(dialogue, "250 2.1.0 Ok\r\n");
     } else if (is(line, "RCPT TO:")) {
-        atomic_fetch_add_explicit(&dialogue->counts->recipients, 1, memory_order_relaxed);
-        reply(dialogue, "250 2.1.5 Ok\r\n");
+        recipient(dialogue, line + 8);
     } else if (is(line, "BDAT ")) {
         bdat(dialogue, line);
+    } else if (is(line, "DATA") && dialogue->options->judge && !dialogue->accepted) {
+        reply(dialogue, "503 5.5.1 no valid recipients\r\n");
     } else if (is(line, "DATA")) {
         message_begin(dialogue, SINK_DATA);
         reply(dialogue, "354 go ahead\r\n");

@@ -13,9 +13,20 @@
 #define SINK_HEADER_MAX 8192        // octets of a message, where its Message-ID is looked for
 #define SINK_SIZE_LIMIT 157286400   // octets of a message
 
+struct dialogue;
+
+// Answers instead of the sink's own "yes", for tests that keep accounts (ledger.h). Replies end in CR LF.
+struct sink_judge {
+    const char *(*login)(void);
+    const char *(*recipient)(struct dialogue *dialogue, const char *address); // what follows RCPT TO:
+    // The end of a message with accepted recipients. NULL: the connection ends without a reply.
+    const char *(*message)(struct dialogue *dialogue, uint64_t id_hash);
+};
+
 struct sink_options {
     bool no_pipelining, no_chunking, auth, duplicates, starttls;
     FILE *stamps; // where not NULL: a line "MESSAGE-ID NS" for each message with SINK_STAMP_ID
+    const struct sink_judge *judge; // NULL: everything is accepted
 };
 
 // Counted by all threads.
@@ -43,6 +54,14 @@ struct dialogue {
     char *header; // owned; with options->duplicates or options->stamps only
     char *out;    // owned: replies
     size_t out_length, out_size;
+    unsigned accepted; // recipients of this transaction
+    // The judge's own: whose connection this is, and what the transaction came to so far.
+    struct {
+        uint32_t serial;
+        uint16_t generation;
+        uint8_t slots;
+        char verdict;
+    } judged;
 };
 
 void dialogue_init(struct dialogue *dialogue, const struct sink_options *options, struct sink_counts *counts);
