@@ -13,8 +13,18 @@
 
 #define CLI_FINDINGS 1 // the exit code that says: ran well, found something
 
+enum cli_group { // headings of the list of verbs
+    CLI_GROUP_AGENT,
+    CLI_GROUP_MAIL,
+    CLI_GROUP_LOOK,
+    CLI_GROUP_ACT,
+    CLI_GROUP_ACCOUNTS,
+    CLI_GROUPS
+};
+
 struct cli_verb {
     const char *name;
+    enum cli_group group;
     int (*run)(int argc, char **argv);
     const char *synopsis; // "[--json] [TENANT | NAME]"; behind "outtray NAME "
     const char *summary;  // one line for the list of verbs

@@ -41,7 +41,7 @@ static bool reach(struct doctor *doctor)
     return good;
 }
 
-static void examine(struct doctor *doctor)
+static void examine_all(struct doctor *doctor)
 {
     const struct config_account *account = doctor->account;
     struct doctor_login login = {0};
@@ -72,7 +72,7 @@ static void examine(struct doctor *doctor)
     secret_release(&login.secret);
 }
 
-static int examine_as_service_user(struct doctor *doctor)
+int doctor_examine(struct doctor *doctor, void (*examine)(struct doctor *doctor))
 {
     int code;
     (void)signal(SIGPIPE, SIG_IGN);
@@ -98,7 +98,7 @@ static int examine_as_service_user(struct doctor *doctor)
     return code;
 }
 
-static int find_account(struct doctor *doctor, const char *name)
+int doctor_find_account(struct doctor *doctor, const char *name)
 {
     doctor->account = config_find_account(doctor->config, name);
     if (doctor->account)
@@ -132,9 +132,9 @@ int cli_doctor(int argc, char **argv)
     doctor.config = cli_load(doctor.verb, path, false, &code);
     if (!doctor.config)
         return code;
-    code = find_account(&doctor, argv[1]);
+    code = doctor_find_account(&doctor, argv[1]);
     if (code == EX_OK)
-        code = examine_as_service_user(&doctor);
+        code = doctor_examine(&doctor, examine_all);
     config_unref(doctor.config);
     return code;
 }

@@ -39,7 +39,14 @@ struct doctor {
     const char *failed;    // the first stage that did
     struct doctor_row row; // the stage under way
     json_t *rows;
+    struct dialogue *dialogue; // NULL, or who writes down what is said while sending
 };
+
+// Runs the stages that `examine` asks for, as the user that outtray runs as, and prints the report. The exit
+// code.
+int doctor_examine(struct doctor *doctor, void (*examine)(struct doctor *doctor));
+// Takes the account called name. EX_OK, or words printed and the code.
+int doctor_find_account(struct doctor *doctor, const char *name);
 
 void doctor_begin(struct doctor *doctor, const char *stage);
 void doctor_detail(struct doctor *doctor, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -68,6 +75,8 @@ bool doctor_credentials(struct doctor *doctor, struct doctor_login *login);
 bool doctor_mail(struct doctor *doctor, const struct doctor_login *login); // auth and mail
 void doctor_send(struct doctor *doctor, const struct doctor_login *login);
 
+// A copy of text without the secret, should it hold it, as it is or encoded.
+void doctor_hide(const struct doctor_login *login, const char *text, char words[static OAUTH_WORDS_MAX]);
 // The words of a reply, should they repeat the secret, without it.
 void doctor_reply(struct doctor *doctor, const struct doctor_login *login, const char *text);
 // What to do about a refused login.

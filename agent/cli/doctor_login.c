@@ -120,10 +120,9 @@ static void hide_encoded(char words[static OAUTH_WORDS_MAX], const struct buffer
     buffer_release(&encoded);
 }
 
-void doctor_reply(struct doctor *doctor, const struct doctor_login *login, const char *text)
+void doctor_hide(const struct doctor_login *login, const char *text, char words[static OAUTH_WORDS_MAX])
 {
-    char words[OAUTH_WORDS_MAX];
-    (void)snprintf(words, sizeof words, "%s", text);
+    (void)snprintf(words, OAUTH_WORDS_MAX, "%s", text);
     if (login->secret.length) {
         struct buffer said;
         buffer_init(&said, SECRET_SIZE_MAX + COMMAND_MAX);
@@ -137,6 +136,12 @@ void doctor_reply(struct doctor *doctor, const struct doctor_login *login, const
         hide(words, login->secret.text, login->secret.length);
         buffer_release(&said);
     }
+}
+
+void doctor_reply(struct doctor *doctor, const struct doctor_login *login, const char *text)
+{
+    char words[OAUTH_WORDS_MAX];
+    doctor_hide(login, text, words);
     doctor_words(doctor, words);
 }
 

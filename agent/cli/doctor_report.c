@@ -1,5 +1,6 @@
 // The report of `outtray doctor`.
 #include "agent/base/clock.h"
+#include "agent/cli/dialogue.h"
 #include "agent/cli/doctor.h"
 #include "agent/cli/queue.h"
 #include "agent/observe/json.h"
@@ -140,6 +141,9 @@ static int print_json(struct doctor *doctor)
         observe_json_text(doctor->account->name), "user", observe_json_text(doctor->user.name), "result",
         doctor->failed ? "failed" : "ok", "stages", doctor->rows);
     int error = observe_json_set(json, "failed", doctor->failed ? json_string(doctor->failed) : json_null());
+    if (!error && doctor->dialogue)
+        error = observe_json_set(
+            json, "dialogue", doctor->dialogue->lines ? json_incref(doctor->dialogue->lines) : json_array());
     if (!error)
         error = observe_json_print(json, &text);
     if (!error && fwrite(text.data, 1, text.length, stdout) != text.length)
@@ -154,6 +158,8 @@ int doctor_finish(struct doctor *doctor)
     int error = 0;
     if (doctor->json)
         error = print_json(doctor);
+    else if (doctor->dialogue)
+        printf("the message was %s\n", doctor->failed ? "not taken" : "taken");
     else if (doctor->failed)
         printf("account %s is not well: stage %s failed\n", doctor->account->name, doctor->failed);
     else

@@ -1,6 +1,7 @@
 // Stage `send`: one test message, by a session as the agent uses them.
 #include "agent/base/clock.h"
 #include "agent/base/loop.h"
+#include "agent/cli/dialogue.h"
 #include "agent/cli/doctor.h"
 #include "agent/compose/idn.h"
 #include "agent/compose/mail_date.h"
@@ -19,6 +20,7 @@
 
 struct sending {
     struct doctor *doctor;
+    const struct doctor_login *login;
     struct loop *loop;
     struct smtp_mail mail;
     bool handed_over, told;
@@ -68,11 +70,17 @@ static void on_closed(struct smtp_session *session, const struct smtp_closing *c
     if (!sending->told) {
         doctor_detail(sending->doctor, "at stage %s: %s", smtp_stage_name(closing->stage), closing->problem);
         if (closing->reply.code)
-            doctor_words(sending->doctor, closing->reply.text);
+            doctor_reply(sending->doctor, sending->login, closing->reply.text);
         doctor_worsen(sending->doctor, DOCTOR_FAILED);
         set_next(sending, doctor_login_fix(sending->doctor, closing));
     }
     loop_stop(sending->loop);
+}
+
+static void on_trace(bool client, const char *data, size_t length, void *arg)
+{
+    const struct sending *sending = arg;
+    dialogue_take(sending->doctor->dialogue, client, data, length);
 }
 
 // One short text, all of it in the head.
@@ -90,8 +98,8 @@ static int compose(struct doctor *doctor, const char *to, struct buffer *out)
         "Date: %s\r\nMessage-ID: <doctor.%s@%s>\r\nFrom: <%s>\r\nTo: <%s>\r\n"
         "Subject: Test message of outtray\r\nAuto-Submitted: auto-generated\r\n\r\n",
         date, id, doctor->config->domain, doctor->account->email, to);
-    (void)buffer_format(
-        out, "This message was sent by `outtray doctor %s --send` on %s.\r\n", doctor->account->name, host);
+    (void)buffer_format(out, "This message was sent by `outtray %s` for the account %s on %s.\r\n",
+        doctor->verb->name, doctor->account->name, host);
     return buffer_error(out);
 }
 
@@ -109,7 +117,8 @@ static int run_session(struct sending *sending, const struct doctor_login *login
         .oauth = login->oauth,
         .window = 1,
         .events = {on_ready, on_done, on_closed},
-        .arg = sending};
+        .arg = sending,
+        .trace = doctor->dialogue ? on_trace : NULL};
     int error = loop_new(&sending->loop);
     if (error)
         return error;
@@ -152,7 +161,7 @@ static int send_message(struct sending *sending, const struct doctor_login *logi
 
 void doctor_send(struct doctor *doctor, const struct doctor_login *login)
 {
-    struct sending sending = {.doctor = doctor};
+    struct sending sending = {.doctor = doctor, .login = login};
     doctor_begin(doctor, "send");
     doctor_detail(doctor, "a test message from %s to %s", doctor->account->email, doctor->send);
     int error = send_message(&sending, login);

@@ -136,7 +136,7 @@ static int make_parents(struct init *init, const char *path)
 static bool is_ours(const struct config *config, const char *name)
 {
     static const char *const known[] = {
-        ".", "..", ".agents", "status.json", "metrics.prom", "accounts.json", "tokens"};
+        ".", "..", ".agents", "status.json", "metrics.prom", "accounts.json", "tokens", "paused", "flush"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(name, known[i]) == 0)
             return true;

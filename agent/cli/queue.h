@@ -7,6 +7,7 @@
 
 #include "agent/cli/cli.h"
 #include "spool-format/spool.h"
+#include <jansson.h>
 #include <sys/stat.h>
 
 struct queue {
@@ -15,8 +16,9 @@ struct queue {
     int spool;   // O_DIRECTORY fd of the spool root
     int64_t now; // wall ns
     bool json;
-    int code;       // EX_NOPERM or EX_IOERR where something could not be read
-    uint64_t shown; // messages printed so far
+    int code;                           // EX_NOPERM or EX_IOERR where something could not be read
+    uint64_t shown;                     // messages printed so far
+    const struct config_tenant *unread; // the tenant whose directory was said to be unreadable last
 };
 
 // One directory with messages: a state of a tenant, of one agent where the state is cur.
@@ -47,6 +49,21 @@ int queue_each_place(struct queue *queue, const struct config_tenant *tenant, en
 // first; -ENOMEM.
 int queue_each_message(struct queue *queue, const struct queue_place *place, bool sorted,
     int (*visit)(struct queue *queue, const struct queue_message *message, void *arg), void *arg);
+
+// What there is to know of a message.
+struct queue_view {
+    const struct queue_message *message;
+    struct status *status; // owned; built from the message where it has no file
+    struct timespec next;  // deferred: the mtime of the status file, or of a message that was touched
+    char *from;            // owned: the message's own From; NULL where unknown
+    const char *state;
+    bool recorded; // the status comes from its file
+};
+// 0 or -ENOMEM; what cannot be read is said and left out. Release it in any case.
+int queue_view_fill(struct queue *queue, const struct queue_message *message, struct queue_view *view);
+void queue_view_release(struct queue_view *view);
+// Puts the keys of NAME.status and `from` into object (of jansson). 0 or -ENOMEM.
+int queue_view_json(json_t *object, const struct queue_view *view);
 
 // Prints one message with what its status file tells, as text or as an element of a JSON list. 0 or -ENOMEM.
 int queue_show(struct queue *queue, const struct queue_message *message, void *arg);

@@ -1,32 +1,12 @@
 // One message of the spool for people, or as a JSON object with the keys of NAME.status.
-//
-// What the status file knows comes from it; what a message without one would be sent to is composed as the
-// agent would compose it, so that there is one set of rules.
 #include "agent/base/clock.h"
 #include "agent/cli/queue.h"
-#include "agent/compose/outgoing.h"
 #include "agent/observe/json.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-struct view {
-    const struct queue_message *message;
-    struct status *status; // owned; built from the message where it has no file
-    struct timespec next;  // deferred: the mtime of the status file, or of a message that was touched
-    char *from;            // owned: the message's own From; NULL where unknown
-    const char *state;
-};
-
-static void view_release(struct view *view)
-{
-    status_free(view->status);
-    free(view->from);
-}
 
 void queue_print(const char *text)
 {
@@ -46,95 +26,6 @@ void queue_age(int64_t seconds, char ret_text[static QUEUE_AGE_SIZE])
         (void)snprintf(ret_text, QUEUE_AGE_SIZE, "%lluh%02llum", s / 3600, s / 60 % 60);
     else
         (void)snprintf(ret_text, QUEUE_AGE_SIZE, "%llud%02lluh", s / 86400, s / 3600 % 24);
-}
-
-// The status file next to the message; for a claimed one it stayed in deferred/.
-static int read_status(struct queue *queue, struct view *view)
-{
-    const struct queue_message *message = view->message;
-    const struct queue_place *place = message->place;
-    int dir = place->dir;
-    if (place->state == SPOOL_CUR)
-        dir = openat(
-            place->root, spool_state_name(SPOOL_DEFERRED), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    struct timespec changed;
-    int r = dir < 0 ? -errno : status_read(dir, message->name, &view->status, &view->next, &changed);
-    if (r == 0 && clock_ns(&message->stat.st_mtim) > clock_ns(&changed))
-        view->next = message->stat.st_mtim; // touch deferred/NAME: due at once
-    if (dir >= 0 && dir != place->dir)
-        close(dir);
-    if (view->status && view->status->inode != message->stat.st_ino) {
-        status_free(view->status); // another message had this name
-        view->status = NULL;
-    }
-    if (r < 0 && r != -ENOENT && r != -ENOMEM) {
-        queue_unread(
-            queue, -r, "%s/%s/%s.status", place->tenant->name, spool_state_name(place->state), message->name);
-        r = 0;
-    }
-    return r == -ENOENT ? 0 : r;
-}
-
-// A message without a status file: what the agent would make of it.
-static int compose_status(struct queue *queue, struct view *view, int fd)
-{
-    const struct queue_message *message = view->message;
-    struct outgoing *outgoing = NULL;
-    struct outgoing_fault fault;
-    struct status *status = view->status = status_new();
-    if (!status)
-        return -ENOMEM;
-    status->inode = message->stat.st_ino;
-    status->size = (uint64_t)message->stat.st_size;
-    status->submitted = message->stat.st_mtim;
-    int r = status_set_text(&status->tenant, message->place->tenant->name);
-    if (r == 0)
-        r = status_set_text(&status->name, message->name);
-    if (r < 0 || fd < 0)
-        return r;
-    r = outgoing_compose(
-        queue->config, message->place->tenant, message->name, fd, &message->stat, &outgoing, &fault);
-    if (r == -EBADMSG)
-        return status_set_text(&status->detail, fault.detail);
-    if (r == 0)
-        r = status_set_text(&status->message_id, outgoing->message_id);
-    for (size_t i = 0; r == 0 && i < outgoing->n_recipients; i++)
-        r = status_add_recipient(status, outgoing->recipients[i].address);
-    outgoing_free(outgoing);
-    if (r < 0 && r != -ENOMEM) {
-        queue_unread(queue, -r, "%s/%s/%s", message->place->tenant->name, view->state, message->name);
-        r = 0;
-    }
-    return r;
-}
-
-static int read_from(struct queue *queue, struct view *view, int fd)
-{
-    struct header_block *block = NULL;
-    size_t position = 0;
-    int r = header_block_read(fd, queue->config->limits.header_size, &block);
-    const struct header_field *field = r == 0 ? header_find(block, "From", &position) : NULL;
-    if (field && !(view->from = header_unfold(field)))
-        r = -ENOMEM;
-    header_block_free(block);
-    return r == -ENOMEM ? r : 0; // others show up where the message is composed, or do not matter here
-}
-
-static int view_fill(struct queue *queue, const struct queue_message *message, struct view *view)
-{
-    const struct queue_place *place = message->place;
-    *view = (struct view){.message = message, .state = spool_state_name(place->state)};
-    int r = read_status(queue, view);
-    int fd = r < 0 ? -1 : openat(place->dir, message->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (r == 0 && fd < 0)
-        queue_unread(queue, errno, "%s/%s/%s", place->tenant->name, view->state, message->name);
-    if (fd >= 0)
-        r = read_from(queue, view, fd);
-    if (r == 0 && !view->status)
-        r = compose_status(queue, view, fd);
-    if (fd >= 0)
-        close(fd);
-    return r;
 }
 
 static void print_time(const char *label, const struct timespec *time)
@@ -165,7 +56,7 @@ static void print_recipients(const struct status *status)
     }
 }
 
-static void print_attempts(struct queue *queue, const struct view *view)
+static void print_attempts(struct queue *queue, const struct queue_view *view)
 {
     const struct status *status = view->status;
     const struct status_attempt *last = status->n_attempts ? &status->attempts[status->n_attempts - 1] : NULL;
@@ -191,7 +82,7 @@ static void print_attempts(struct queue *queue, const struct view *view)
     }
 }
 
-static void print_text(struct queue *queue, const struct view *view)
+static void print_text(struct queue *queue, const struct queue_view *view)
 {
     const struct queue_message *message = view->message;
     const struct status *status = view->status;
@@ -282,7 +173,7 @@ static int put_attempts(json_t *object, const struct status *status)
     return r;
 }
 
-static int put_all(json_t *object, const struct view *view)
+int queue_view_json(json_t *object, const struct queue_view *view)
 {
     const struct queue_message *message = view->message;
     const struct status *status = view->status;
@@ -305,10 +196,10 @@ static int put_all(json_t *object, const struct view *view)
     return r ? r : put_text(object, "from", view->from);
 }
 
-static int print_json(struct queue *queue, const struct view *view)
+static int print_json(struct queue *queue, const struct queue_view *view)
 {
     json_t *object = json_object();
-    int r = object ? put_all(object, view) : -ENOMEM;
+    int r = object ? queue_view_json(object, view) : -ENOMEM;
     if (r == 0) {
         printf(queue->shown ? ",\n" : "\n");
         if (json_dumpf(object, stdout, JSON_INDENT(2)) < 0)
@@ -321,13 +212,13 @@ static int print_json(struct queue *queue, const struct view *view)
 int queue_show(struct queue *queue, const struct queue_message *message, void *arg)
 {
     (void)arg;
-    struct view view;
-    int r = view_fill(queue, message, &view);
+    struct queue_view view;
+    int r = queue_view_fill(queue, message, &view);
     if (r == 0 && queue->json)
         r = print_json(queue, &view);
     else if (r == 0)
         print_text(queue, &view);
-    view_release(&view);
+    queue_view_release(&view);
     queue->shown++;
     return r;
 }

@@ -74,8 +74,9 @@ int queue_each_place(struct queue *queue, const struct config_tenant *tenant, en
     const char *name = spool_state_name(state);
     int root = openat(queue->spool, tenant->name, WALK_FLAGS);
     if (root < 0) {
-        if (state == SPOOL_NEW) // once a tenant
+        if (queue->unread != tenant)
             queue_unread(queue, errno, "%s", tenant->name);
+        queue->unread = tenant; // once is enough
         return 0;
     }
     int r = 0;

@@ -10,6 +10,7 @@
 const struct cli_verb cli_verbs[] = {
     {
         .name = "run",
+        .group = CLI_GROUP_AGENT,
         .run = cli_run,
         .synopsis = "[--once]",
         .summary = "Deliver what the spool holds, now and whenever something arrives",
@@ -21,6 +22,7 @@ const struct cli_verb cli_verbs[] = {
     },
     {
         .name = "init",
+        .group = CLI_GROUP_AGENT,
         .run = cli_init,
         .synopsis = "[--user USER]",
         .summary = "Make the spool tree and the state directory, with owners and modes",
@@ -31,6 +33,7 @@ const struct cli_verb cli_verbs[] = {
     },
     {
         .name = "check",
+        .group = CLI_GROUP_AGENT,
         .run = cli_check,
         .synopsis = "",
         .summary = "Check the configuration and show what every tenant resolves to",
@@ -39,6 +42,7 @@ const struct cli_verb cli_verbs[] = {
     },
     {
         .name = "queue",
+        .group = CLI_GROUP_LOOK,
         .run = cli_queue,
         .synopsis = "[--json] [TENANT | NAME]...",
         .summary = "Show what lies in the spool: counts, or each message of a tenant or name",
@@ -48,6 +52,7 @@ const struct cli_verb cli_verbs[] = {
     },
     {
         .name = "submit",
+        .group = CLI_GROUP_MAIL,
         .run = cli_submit,
         .synopsis = "[--tenant TENANT] [--key KEY] [--wait[=TIME]] [-t] [-i] [-f ADDRESS] [-F NAME] "
                     "[RECIPIENT]...",
@@ -70,6 +75,7 @@ const struct cli_verb cli_verbs[] = {
     },
     {
         .name = "explain",
+        .group = CLI_GROUP_LOOK,
         .run = cli_explain,
         .synopsis = "[--tenant TENANT] [--json] FILE",
         .summary = "Say what would be done with a message, and why, without sending it",
@@ -81,6 +87,7 @@ const struct cli_verb cli_verbs[] = {
     },
     {
         .name = "oauth",
+        .group = CLI_GROUP_ACCOUNTS,
         .run = cli_oauth,
         .synopsis = "COMMAND [OPTION]... [ACCOUNT] [CODE | URL | -]",
         .summary = "Authorize accounts at Google and Microsoft, and look after their tokens",
@@ -102,12 +109,114 @@ const struct cli_verb cli_verbs[] = {
     },
     {
         .name = "doctor",
+        .group = CLI_GROUP_ACCOUNTS,
         .run = cli_doctor,
         .synopsis = "[--send ADDRESS] [--json] ACCOUNT",
         .summary = "Try everything an account needs, one stage after the other, as the agent's user",
         .help = "Files, DNS, TCP, TLS, EHLO, credentials, AUTH, MAIL FROM and RSET: each with its time, the\n"
                 "other side's words and what to do next. Nothing is sent. 1 where a stage failed.\n\n"
                 "  --send ADDRESS    also send one test message there\n"
+                "  --json            the same as one JSON object\n",
+    },
+    {
+        .name = "show",
+        .group = CLI_GROUP_LOOK,
+        .run = cli_show,
+        .synopsis = "[--tenant TENANT] [--json] NAME...",
+        .summary = "Tell all of a message: header, envelope, every attempt, what comes next",
+        .help = "Of every message that is called so, whosever it is and in whatever state. NAME is also\n"
+                "TENANT/NAME, TENANT/STATE/NAME or the path of the file.\n\n"
+                "  --tenant TENANT   only of this tenant\n"
+                "  --json            a list with the keys of NAME.status and more\n",
+    },
+    {
+        .name = "retry",
+        .group = CLI_GROUP_ACT,
+        .run = cli_retry,
+        .synopsis = "[--json] NAME... | --tenant T | --account A | --all [--failed | --reason R]",
+        .summary = "Try deferred mail now, or failed mail again",
+        .help =
+            "NAME is also TENANT/NAME or TENANT/STATE/NAME. Who has a message already does not get it "
+            "again.\n\n"
+            "  --tenant, --account, --all\n"
+            "                    all deferred mail of a tenant, of an account, or of everybody\n"
+            "  --failed          and all failed mail of them\n"
+            "  --reason REASON   only failed mail, with this reason: recipient, policy, size, malformed,\n"
+            "                    expired\n"
+            "  --json            what became of each as a list\n",
+    },
+    {
+        .name = "hold",
+        .group = CLI_GROUP_ACT,
+        .run = cli_hold,
+        .synopsis = "[--json] NAME... | --tenant T | --account A | --all",
+        .summary = "Keep mail back until it is released",
+        .help =
+            "Moves it to hold/, where no agent looks. What is being delivered in this moment is said so.\n\n"
+            "  --tenant, --account, --all\n"
+            "                    all that waits, of a tenant, of an account, or of everybody\n"
+            "  --json            what became of each as a list\n",
+    },
+    {
+        .name = "release",
+        .group = CLI_GROUP_ACT,
+        .run = cli_release,
+        .synopsis = "[--json] NAME... | --tenant T | --account A | --all",
+        .summary = "Let held mail go",
+        .help =
+            "It returns to where it was: new mail to new/, deferred mail to deferred/ with its history.\n\n"
+            "  --tenant, --account, --all\n"
+            "                    all held mail of a tenant, of an account, or of everybody\n"
+            "  --json            what became of each as a list\n",
+    },
+    {
+        .name = "drop",
+        .group = CLI_GROUP_ACT,
+        .run = cli_drop,
+        .synopsis = "[--delete [--failed]] [--yes] [--json] NAME... | --tenant T | --account A | --all",
+        .summary = "Give mail up: move it to failed/, or delete it",
+        .help = "Asks on a terminal. The status file in failed/ says who dropped it; `outtray retry` undoes "
+                "it.\n\n"
+                "  --delete          delete the message and its status file instead, for good\n"
+                "  --failed          with --delete: what lies in failed/, instead of what waits\n"
+                "  --yes, -y         do not ask\n"
+                "  --tenant, --account, --all\n"
+                "                    all that waits or is held, of a tenant, of an account, or of everybody\n"
+                "  --json            what became of each as a list\n",
+    },
+    {
+        .name = "pause",
+        .group = CLI_GROUP_ACT,
+        .run = cli_pause,
+        .synopsis = "[--reason TEXT] ACCOUNT",
+        .summary = "Let an account rest: its mail waits where it is, also after a restart",
+        .help = "What is on the wire is finished. Nothing of other accounts is touched.\n\n"
+                "  --reason TEXT     why; shown by status, top and the log\n",
+    },
+    {
+        .name = "resume",
+        .group = CLI_GROUP_ACT,
+        .run = cli_resume,
+        .synopsis = "[--reason TEXT] ACCOUNT",
+        .summary = "Let a paused account go on; try one in trouble now",
+        .help = "  --reason TEXT     why; goes into the log\n",
+    },
+    {
+        .name = "flush",
+        .group = CLI_GROUP_ACT,
+        .run = cli_flush,
+        .synopsis = "",
+        .summary = "Make all deferred mail due now, and try accounts in trouble",
+        .help = "Paused accounts stay paused, and an account over its quota waits for its time.\n\n",
+    },
+    {
+        .name = "test",
+        .group = CLI_GROUP_ACCOUNTS,
+        .run = cli_test,
+        .synopsis = "--to ADDRESS [--json] ACCOUNT",
+        .summary = "Send one message by an account and print the whole SMTP dialogue",
+        .help = "Credentials in the dialogue are blanked. 1 where the message was not taken.\n\n"
+                "  --to ADDRESS      who gets it\n"
                 "  --json            the same as one JSON object\n",
     },
     {0},
@@ -127,11 +236,23 @@ int cli_print_version(void)
     return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 }
 
+static const char *const group_titles[CLI_GROUPS] = {
+    [CLI_GROUP_AGENT] = "The agent and its configuration",
+    [CLI_GROUP_MAIL] = "Mail into the spool",
+    [CLI_GROUP_LOOK] = "Look at what is going on",
+    [CLI_GROUP_ACT] = "Act on mail and accounts",
+    [CLI_GROUP_ACCOUNTS] = "Accounts: sign in and examine",
+};
+
 static void print_verbs(FILE *out)
 {
-    (void)fprintf(out, "usage: outtray VERB [--config FILE] [OPTION]... [ARGUMENT]...\n\n");
-    for (const struct cli_verb *verb = cli_verbs; verb->name; verb++)
-        (void)fprintf(out, "  %-8s %s\n", verb->name, verb->summary);
+    (void)fprintf(out, "usage: outtray VERB [--config FILE] [OPTION]... [ARGUMENT]...\n");
+    for (enum cli_group group = 0; group < CLI_GROUPS; group++) {
+        (void)fprintf(out, "\n%s\n", group_titles[group]);
+        for (const struct cli_verb *verb = cli_verbs; verb->name; verb++)
+            if (verb->group == group)
+                (void)fprintf(out, "  %-8s %s\n", verb->name, verb->summary);
+    }
     (void)fprintf(out,
         "\n`outtray VERB --help` tells more; so do outtray(8), outtray.yaml(5), outtray-spool(5) and "
         "outtray-log(5).\n");

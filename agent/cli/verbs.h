@@ -10,6 +10,15 @@ int cli_submit(int argc, char **argv);
 int cli_explain(int argc, char **argv);
 int cli_oauth(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
+int cli_show(int argc, char **argv);
+int cli_retry(int argc, char **argv);
+int cli_hold(int argc, char **argv);
+int cli_release(int argc, char **argv);
+int cli_drop(int argc, char **argv);
+int cli_pause(int argc, char **argv);
+int cli_resume(int argc, char **argv);
+int cli_flush(int argc, char **argv);
+int cli_test(int argc, char **argv);
 
 // The whole command line: picks the verb. What main does.
 int cli_main(int argc, char **argv);

@@ -95,6 +95,7 @@ static void agent_tick(struct loop_timer *timer)
         agent->neighbours_at = now + AGENT_NEIGHBOURS_NS;
         agent_visit_neighbours(agent);
     }
+    dispatch->control.look = true;
     agent_write_state(agent);
     watchdog_tell(&agent->watchdog);
 }
@@ -112,6 +113,7 @@ static void agent_before_sleep(void *arg)
 {
     struct agent *agent = arg;
     struct dispatch *dispatch = &agent->dispatch;
+    control_look(dispatch);
     dispatch_flush_looks(dispatch);
     for (size_t i = 0; i < dispatch->n_pools; i++) {
         pool_sweep(dispatch->pools[i]);
@@ -259,6 +261,7 @@ static int agent_start(struct agent *agent, const struct config *config)
     if (error)
         return error;
     agent_load_accounts(dispatch);
+    control_start(dispatch, clock_ns(&agent->began));
     agent_warn_strangers(dispatch);
     loop_timer_init(&agent->tick, agent_tick, agent);
     loop_timer_init(&agent->grace, agent_grace_over, agent);
@@ -327,6 +330,7 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
         log_event(dispatch->log, LOG_WARNING_LEVEL, "notify_failed",
             "the service manager cannot be told that the agent is ready (see NOTIFY_SOCKET)", "reason",
             strerror(-error), NULL);
+    (void)clock_gettime(CLOCK_REALTIME, &agent.began);
     int code = agent_open_directories(&agent, config);
     if (code == EX_OK) {
         curl_global_init(CURL_GLOBAL_DEFAULT);

@@ -21,6 +21,7 @@ struct agent {
     struct notify *notify; // the service manager; NULL: none
     struct watchdog watchdog;
     int64_t started, neighbours_at; // wall; boot
+    struct timespec began;          // of the file's clock: before the lock was taken
     int64_t drift;                  // wall less boot, as last seen: a step of the clock shows in it
     bool ending;                    // stop was asked for
     bool reloading, reload_again;

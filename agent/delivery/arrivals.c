@@ -24,6 +24,18 @@ void dispatch_wait(struct dispatch *dispatch, struct tenant *tenant, const char 
         &tenant->backlog, name, wall_due, dispatch_due(dispatch, wall_due), loop_now(dispatch->loop));
 }
 
+void dispatch_release(struct dispatch *dispatch, struct tenant *tenant)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now); // the clock of file times
+    backlog_release_deferred(&tenant->backlog);
+    tenant->release = true;
+    tenant->release_before = clock_ns(&now);
+    dispatch_survey(dispatch, tenant);
+    if (tenant->pool)
+        tenant->pool->pump = true;
+}
+
 void dispatch_ignored(struct dispatch *dispatch, struct tenant *tenant, const char *name)
 {
     if (!tenant_note_ignored(tenant, name))
@@ -104,6 +116,9 @@ static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct
     tenant->backlog.left_out_due = INT64_MAX;
     for (size_t i = 0; i < survey->deferred.n; i++)
         survey_take_deferred(dispatch, tenant, &survey->deferred.items[i]);
+    // What was released and found no room is still to be: the next survey goes on.
+    tenant->release_more =
+        survey->release && survey->deferred.left_out && survey->deferred.left_out_time == 0;
     if (survey->deferred.left_out) {
         int64_t due = dispatch_due(dispatch, survey->deferred.left_out_time);
         if (due < tenant->backlog.left_out_due)
@@ -159,8 +174,9 @@ void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant)
     if (!survey)
         return;
     survey->retention = loop_now(dispatch->loop) >= tenant->retention_at;
-    survey->release = tenant->release;
-    survey->job.gentle = tenant->surveyed && !tenant->release && !dispatch->stopping;
+    survey->release = tenant->release || tenant->release_more;
+    survey->release_before = tenant->release_before;
+    survey->job.gentle = tenant->surveyed && !survey->release && !dispatch->stopping;
     tenant->release = false;
     tenant->changed = false;
     tenant->survey_running = true;
@@ -241,6 +257,8 @@ static void event_deferred(
 void dispatch_watch_event(int watch, enum watch_what what, const char *name, void *arg)
 {
     struct dispatch *dispatch = arg;
+    if (control_event(dispatch, watch, what, name))
+        return;
     if (watch < 0 || (size_t)watch >= dispatch->n_watches || !dispatch->watches[watch].tenant)
         return;
     struct tenant *tenant = dispatch->watches[watch].tenant;

@@ -79,8 +79,8 @@ static void directories_install(struct dispatch *dispatch, struct tenant *tenant
     tenant_dirs_unref(tenant->dirs);
     tenant->dirs = dirs;
     tenant->surveyed = false;
-    tenant->watch_new = watch_add(dispatch->watch, dirs->spool->dir[SPOOL_NEW], false);
-    tenant->watch_deferred = watch_add(dispatch->watch, dirs->spool->dir[SPOOL_DEFERRED], true);
+    tenant->watch_new = watch_add(dispatch->watch, dirs->spool->dir[SPOOL_NEW], 0);
+    tenant->watch_deferred = watch_add(dispatch->watch, dirs->spool->dir[SPOOL_DEFERRED], WATCH_TOUCHES);
     int error = tenant->watch_new < 0 ? tenant->watch_new : tenant->watch_deferred;
     if (error < 0 && !dispatch->watch_error) {
         dispatch->watch_error = error;
@@ -189,6 +189,7 @@ bool dispatch_survey_last(struct dispatch *dispatch)
 void dispatch_watch_lost(void *arg)
 {
     struct dispatch *dispatch = arg;
+    dispatch->control.look = true;
     for (size_t i = 0; i < dispatch->n_tenants; i++) {
         dispatch->tenants[i]->backlog.more_new = true;
         dispatch_refill(dispatch, dispatch->tenants[i]);

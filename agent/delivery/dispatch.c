@@ -117,6 +117,8 @@ static void claim_unsettled(struct dispatch *dispatch, struct message *message)
 static bool claim_is_wanted(const struct dispatch *dispatch, const struct pool *pool)
 {
     int64_t wait = 0;
+    if (pool->paused)
+        return false;
     return (pool->account->breaker == BREAKER_CLOSED && !pool->waiting) ||
            (pool->ready == 0 && account_allows(pool->account, loop_now(dispatch->loop), clock_wall(), &wait));
 }
@@ -135,7 +137,10 @@ static void claim_taken(struct dispatch *dispatch, struct message *message)
             pool_ready(route->pool, message, false);
             return;
         }
-        conclude_return(message, &context, dispatch->stopping ? "the agent stops" : "the account is paused");
+        conclude_return(message, &context,
+            dispatch->stopping                            ? "the agent stops"
+            : route && route->pool && route->pool->paused ? route->pool->paused_words
+                                                          : "the account is paused");
     } else if (message->claim == CLAIM_REPEAT) {
         conclude_repeat(message, &context);
     } else {
@@ -227,13 +232,16 @@ static void filed_record(struct dispatch *dispatch, struct message *message)
 {
     struct pool *pool = message->route->pool;
     pool_give_back(message);
-    if (pool && !message->back && !dispatch->stopping && pool->account->breaker == BREAKER_CLOSED) {
+    if (pool && !message->back && !dispatch->stopping && !pool->paused &&
+        pool->account->breaker == BREAKER_CLOSED) {
         pool_ready(pool, message, true);
         return;
     }
     struct conclude_context context = dispatch_context(dispatch, pool);
-    conclude_return(
-        message, &context, pool && pool->account->reason[0] ? pool->account->reason : "the agent stops");
+    conclude_return(message, &context,
+        pool && pool->paused               ? pool->paused_words
+        : pool && pool->account->reason[0] ? pool->account->reason
+                                           : "the agent stops");
     dispatch_file(dispatch, message);
 }
 
@@ -321,11 +329,8 @@ void dispatch_account_changed(struct dispatch *dispatch, struct pool *pool, enum
     } else if (change == ACCOUNT_RESUMED) {
         log_event(dispatch->log, LOG_NOTICE_LEVEL, "account_resumed",
             "the account works again; its waiting mail goes out now", "account", account->name, NULL);
-        for (struct tenant *tenant = pool->tenants; tenant; tenant = tenant->next_in_pool) {
-            backlog_release_deferred(&tenant->backlog);
-            tenant->release = true;
-            dispatch_survey(dispatch, tenant);
-        }
+        for (struct tenant *tenant = pool->tenants; tenant; tenant = tenant->next_in_pool)
+            dispatch_release(dispatch, tenant);
     }
     events_account(&dispatch->events, account, change);
 }

@@ -7,6 +7,7 @@
 #include "agent/base/loop.h"
 #include "agent/base/multi.h"
 #include "agent/delivery/conclude.h"
+#include "agent/delivery/control.h"
 #include "agent/delivery/desk.h"
 #include "agent/delivery/events.h"
 #include "agent/delivery/filing.h"
@@ -34,6 +35,7 @@ struct dispatch {
     struct events events; // who is told of what happened
     struct watch *watch;
     int watch_error; // negative errno where there is no inotify
+    struct control control;
     struct tenant **tenants;
     size_t n_tenants;
     struct pool **pools;
@@ -67,6 +69,8 @@ void dispatch_flush_looks(struct dispatch *dispatch);
 // Puts a name of deferred/ into the backlog with the due time that stands in the directory (wall clock),
 // which counts as no further off than the longest wait between two attempts.
 void dispatch_wait(struct dispatch *dispatch, struct tenant *tenant, const char *name, int64_t wall_due);
+// Makes all that the tenant has deferred due now, each message once.
+void dispatch_release(struct dispatch *dispatch, struct tenant *tenant);
 // Logs an entry of new/ that is no message, once.
 void dispatch_ignored(struct dispatch *dispatch, struct tenant *tenant, const char *name);
 

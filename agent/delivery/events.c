@@ -138,6 +138,19 @@ void events_account(const struct events *events, const struct account *account, 
                         });
 }
 
+void events_operator(
+    const struct events *events, const struct account *account, bool paused, const char *words)
+{
+    events_tell(events, &(struct event){
+                            .kind = paused ? EVENT_ACCOUNT_PAUSED : EVENT_ACCOUNT_RESUMED,
+                            .time = clock_wall(),
+                            .account = account->name,
+                            .reason = paused ? "operator" : NULL,
+                            .reply = words,
+                            .fix = paused ? "`outtray resume` lets its mail go again" : NULL,
+                        });
+}
+
 // The age is that at the time of counting: what has gone since must not raise an alarm.
 void events_backlog(const struct events *events, struct tenant *tenant, int64_t limit_ms)
 {

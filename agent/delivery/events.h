@@ -70,6 +70,9 @@ bool events_wanted(const struct events *events, enum event_kind kind);
 // A message was filed: message->filing says how. A record of some recipients only is no event.
 void events_message(const struct events *events, const struct message *message);
 void events_account(const struct events *events, const struct account *account, enum account_change change);
+// The account's operator paused or resumed it; the reason is "operator" and words say who and why.
+void events_operator(
+    const struct events *events, const struct account *account, bool paused, const char *words);
 // What lies in new/ is this old. Told once, and again only after it was younger than limit_ms.
 void events_backlog(const struct events *events, struct tenant *tenant, int64_t limit_ms);
 void events_spool_broken(const struct events *events, int error);

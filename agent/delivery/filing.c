@@ -42,8 +42,7 @@ static bool name_is_plain(const char *name)
            '\0';
 }
 
-// The command that tries it again, quoted for a shell where the name needs it.
-static int filing_fix_text(struct status *status, const char *name)
+int filing_fix_text(struct status *status, const char *name)
 {
     char text[SPOOL_NAME_SIZE * 4 + 32];
     size_t at = (size_t)snprintf(text, sizeof text, "mv %sfailed/", name_is_plain(name) ? "" : "'");

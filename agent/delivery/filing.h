@@ -28,6 +28,10 @@ struct filing {
     struct tenant_dirs *touched; // directories to sync in this batch (filing desk only)
 };
 
+// Sets status->fix: the command that tries failed/NAME again, quoted for a shell where the name needs it. 0
+// or -ENOMEM.
+int filing_fix_text(struct status *status, const char *name);
+
 void filing_init(struct filing *filing, struct log *log);
 // For desk_params: batch and idle, with arg a struct filing.
 void filing_batch(struct desk *desk, struct desk_job *first, void *arg);

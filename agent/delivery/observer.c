@@ -44,6 +44,7 @@ static void fill_account(const struct pool *pool, struct observe_account *shown)
         .breaker = breaker_name(account->breaker),
         .reason = account->reason,
         .fix = account->fix ? account->fix : "",
+        .paused = pool->paused,
         .probe_at = account->breaker == BREAKER_CLOSED ? 0 : clock_wall() + (to_probe > 0 ? to_probe : 0),
         .sessions = pool->n_open,
         .window = account->window_one ? 1 : account->settings->limits.window,

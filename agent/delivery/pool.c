@@ -312,6 +312,10 @@ void pool_pump(struct pool *pool)
     loop_timer_cancel(dispatch->loop, &pool->wake);
     if (dispatch->stopping)
         return;
+    if (pool->paused) { // what comes back from the wire with more to do goes back to where it was claimed
+        pool_return_all(pool, pool->paused_words);
+        return;
+    }
     unsigned allows = pool_allowance(pool);
     if (allows)
         pool_claim(pool, allows, loop_now(dispatch->loop));
@@ -332,6 +336,8 @@ bool pool_is_blocked(const struct pool *pool)
 {
     int64_t wait = 0;
     unsigned allows = account_allows(pool->account, clock_boot(), clock_wall(), &wait);
+    if (pool->paused)
+        return true;
     if (pool->account->breaker != BREAKER_CLOSED && !pool->account->probing && !allows)
         return true;
     return pool->waiting || (!allows && wait > POOL_LIMIT_NS); // a day's limit: not in this run

@@ -11,6 +11,7 @@
 #include "agent/base/loop.h"
 #include "agent/delivery/account.h"
 #include "agent/delivery/message.h"
+#include "agent/delivery/pause.h"
 #include "agent/observe/snapshot.h"
 #include "agent/smtp/session.h"
 #include <sys/stat.h>
@@ -53,10 +54,12 @@ struct pool {
     int64_t waiting_until; // boot
     char waiting_words[REPLY_TEXT_MAX + 1];
     char login_words[REPLY_TEXT_MAX + 1]; // what the server said when a login was put off last
-    bool no_chunking;                     // the server offers CHUNKING but does not know BDAT
-    bool pump;                            // something changed: look at it before sleeping
-    bool token_good;                      // its access token was there when last heard of
-    struct stat secret_seen;              // the password file when credentials were last refused
+    bool paused;                          // by its operator: nothing is claimed or begun
+    char paused_words[PAUSE_REASON_MAX + PAUSE_BY_MAX + 32]; // who and why
+    bool no_chunking;        // the server offers CHUNKING but does not know BDAT
+    bool pump;               // something changed: look at it before sleeping
+    bool token_good;         // its access token was there when last heard of
+    struct stat secret_seen; // the password file when credentials were last refused
     uint64_t delivery[OBSERVE_BUCKETS + 1];
     double delivery_sum_s;
     int64_t progress_at; // boot: when its mail moved last, or had a reason not to (progress.h)

@@ -41,6 +41,7 @@ static int reload_pools(struct dispatch *dispatch, const struct config *config)
         if (error)
             return error;
         dispatch->pools[dispatch->n_pools++] = pool;
+        control_new_pool(dispatch, pool);
     }
     return 0;
 }

@@ -64,10 +64,10 @@ struct survey {
     int spool_fd;                                // borrowed
     bool retention;                              // in: remove what is old enough
     bool release;                                // in: every deferred message is due
+    int64_t release_before;                      // in: that was deferred before this (file clock)
     int step;                                    // of the survey's steps
     void *dir;                                   // DIR of the step under way
     int64_t began;                               // boot
-    struct timespec began_files;                 // the clock of file times
     struct observe_count counts[OBSERVE_STATES]; // out
     struct names fresh;                          // out: the oldest names of new/, sorted
     struct names deferred;                       // out: the earliest due times, sorted

@@ -77,8 +77,30 @@ static bool survey_is_status(const char *name)
     return length > suffix && strcmp(name + length - suffix, SPOOL_STATUS_SUFFIX) == 0;
 }
 
+// Whether the message of this status file lies in new/ or hold/, from where it comes back. Its name may have
+// counted up on the way.
+static bool survey_is_kept(const struct survey *survey, int dir, const char *name)
+{
+    static const enum spool_state places[] = {SPOOL_NEW, SPOOL_HOLD};
+    uint64_t inode, size;
+    if (!spool_name_valid(name) || status_peek(dir, name, &inode, &size))
+        return false;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        unsigned number = spool_name_number(name);
+        for (unsigned n = number; n < number + SPOOL_PROBE_GAP && n <= SPOOL_VARIANT_MAX; n++) {
+            char variant[SPOOL_NAME_SIZE];
+            struct stat stat;
+            spool_name_variant(name, n, variant);
+            if (fstatat(survey->dirs->spool->dir[places[i]], variant, &stat, AT_SYMLINK_NOFOLLOW) == 0 &&
+                stat.st_ino == inode)
+                return true;
+        }
+    }
+    return false;
+}
+
 // A status file without its message stays: the message may come back from wherever it was moved. Retention
-// ends it.
+// ends it, but not while the message is held or waits in new/.
 static int survey_orphan(struct survey *survey, int dir, const char *status_name)
 {
     struct stat stat;
@@ -89,7 +111,8 @@ static int survey_orphan(struct survey *survey, int dir, const char *status_name
     (void)snprintf(
         name, sizeof name, "%.*s", (int)(strlen(status_name) - strlen(SPOOL_STATUS_SUFFIX)), status_name);
     if (faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT &&
-        faccessat(survey->dirs->spool->dir[SPOOL_CUR], name, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT)
+        faccessat(survey->dirs->spool->dir[SPOOL_CUR], name, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT &&
+        !survey_is_kept(survey, dir, name))
         survey_remove(survey, dir, status_name);
     return 0;
 }
@@ -110,7 +133,7 @@ static int survey_deferred_entry(struct survey *survey, int dir, const char *nam
     if (error)
         return error == -ENOENT ? 0 : error;
     // What was deferred after the release has had its chance already.
-    bool released = survey->release && clock_ns(&ctime) < clock_ns(&survey->began_files);
+    bool released = survey->release && clock_ns(&ctime) < survey->release_before;
     return names_offer(&survey->deferred, name, released ? 0 : due, due);
 }
 
@@ -211,7 +234,6 @@ static bool survey_slice(struct desk_job *job)
     int64_t start = survey_now();
     if (survey->step < 0) {
         survey->stale = spool_tenant_stale(survey->spool_fd, survey->dirs->spool);
-        clock_gettime(CLOCK_REALTIME, &survey->began_files);
         survey->step = 0;
     }
     const struct survey_step *step = &survey_steps[survey->step];

@@ -62,13 +62,15 @@ struct tenant {
     bool changed;        // something happened since the last survey: its counts are out of date
     int64_t survey_cost; // ns: what the last survey spent
     bool survey_running, survey_again;
-    bool release;                                // the next survey makes every deferred message due
-    int64_t retention_at;                        // boot: when the next survey removes what is old
-    int64_t survey_ended;                        // boot: when the last survey came back
-    int64_t opened_failed;                       // boot: when opening failed last; 0: never
-    int watch_new, watch_deferred;               // inotify descriptors, -1: none
-    bool backlog_told;                           // that its oldest message lies for too long
-    int64_t counted_at;                          // wall: when these counts were taken
+    bool release;                  // the next survey makes every deferred message due
+    bool release_more;             // so does the one after it: there were more than the backlog holds
+    int64_t release_before;        // of the file's clock: what was deferred later has had its chance
+    int64_t retention_at;          // boot: when the next survey removes what is old
+    int64_t survey_ended;          // boot: when the last survey came back
+    int64_t opened_failed;         // boot: when opening failed last; 0: never
+    int watch_new, watch_deferred; // inotify descriptors, -1: none
+    bool backlog_told;             // that its oldest message lies for too long
+    int64_t counted_at;            // wall: when these counts were taken
     struct observe_count counts[OBSERVE_STATES]; // as the last survey found them
     uint64_t sent_total, failed[OBSERVE_REASONS], deferred[OBSERVE_CLASSES], ignored;
 };

@@ -34,6 +34,7 @@ static void watch_one(struct watch *watch, const struct inotify_event *event)
         return;
     enum watch_what what = event->mask & (IN_MOVED_TO | IN_CLOSE_WRITE) ? WATCH_ARRIVED
                            : event->mask & IN_ATTRIB                    ? WATCH_TOUCHED
+                           : event->mask & (IN_DELETE | IN_MOVED_FROM)  ? WATCH_REMOVED
                                                                         : WATCH_CREATED;
     watch->events.event(event->wd, what, event->name, watch->arg);
 }
@@ -78,13 +79,14 @@ void watch_free(struct watch *watch)
     free(watch);
 }
 
-int watch_add(struct watch *watch, int dir, bool touches)
+int watch_add(struct watch *watch, int dir, unsigned also)
 {
     if (watch->error)
         return watch->error;
     char path[64];
-    uint32_t mask =
-        IN_MOVED_TO | IN_CREATE | IN_CLOSE_WRITE | IN_MOVE_SELF | IN_DELETE_SELF | (touches ? IN_ATTRIB : 0);
+    uint32_t mask = IN_MOVED_TO | IN_CREATE | IN_CLOSE_WRITE | IN_MOVE_SELF | IN_DELETE_SELF |
+                    (also & WATCH_TOUCHES ? IN_ATTRIB : 0) |
+                    (also & WATCH_REMOVALS ? IN_DELETE | IN_MOVED_FROM : 0);
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", dir);
     int descriptor = inotify_add_watch(watch->fd, path, mask);
     return descriptor < 0 ? -errno : descriptor;

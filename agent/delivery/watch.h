@@ -13,6 +13,7 @@ enum watch_what {
     WATCH_ARRIVED, // a name was renamed into the directory, or closed after writing: it is complete
     WATCH_CREATED, // a name appeared; it may still be written to
     WATCH_TOUCHED, // attributes changed (touch(1))
+    WATCH_REMOVED, // a name was deleted or renamed away
     WATCH_MOVED,   // the directory itself was renamed, deleted or unmounted
 };
 
@@ -28,8 +29,11 @@ int watch_new(struct loop *loop, const struct watch_events *events, void *arg, s
     int *ret_error);
 void watch_free(struct watch *watch); // takes NULL
 
-// Watches the open directory dir; touches: attribute changes too. A watch descriptor ≥ 0, or negative errno.
-int watch_add(struct watch *watch, int dir, bool touches);
+// Watches the open directory dir; with WATCH_TOUCHES attribute changes too, with WATCH_REMOVALS names that
+// go. A watch descriptor ≥ 0, or negative errno.
+#define WATCH_TOUCHES  1u
+#define WATCH_REMOVALS 2u
+int watch_add(struct watch *watch, int dir, unsigned also);
 void watch_remove(struct watch *watch, int descriptor);
 
 #endif

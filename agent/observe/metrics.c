@@ -97,6 +97,11 @@ static void print_tenant_totals(const struct snapshot *snapshot, struct buffer *
                 observe_classes[i], as_number(snapshot->tenants[t].deferred[i]));
 }
 
+static int64_t account_paused(const struct observe_account *account)
+{
+    return account->paused;
+}
+
 static int64_t account_sessions(const struct observe_account *account)
 {
     return account->sessions;
@@ -123,6 +128,7 @@ static void print_accounts(const struct snapshot *snapshot, struct buffer *out)
         const char *metric, *type, *help;
         int64_t (*number)(const struct observe_account *account);
     } metrics[] = {
+        {"outtray_account_paused", "gauge", "1 while the operator has paused the account.", account_paused},
         {"outtray_sessions", "gauge", "Open SMTP sessions.", account_sessions},
         {"outtray_logins_total", "counter", "Logins that succeeded.", account_logins},
         {"outtray_in_flight", "gauge", "Messages on the wire without a final reply.", account_in_flight},

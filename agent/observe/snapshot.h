@@ -45,6 +45,7 @@ struct observe_account {
     const char *name;
     const char *breaker; // "closed", "open_unreachable", "open_credentials", "open_quota"
     const char *reason, *fix;
+    bool paused;      // by its operator
     int64_t probe_at; // wall ns; 0: none
     unsigned sessions, window, in_flight;
     uint64_t sent_total, logins_total;

@@ -8,17 +8,18 @@ static json_t *account_json(const struct observe_account *account)
     json_t *expires = account->token_expires_s == INT64_MIN
                           ? json_null()
                           : json_integer((json_int_t)account->token_expires_s);
-    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o}", // in the order of outtray(8)
-        "breaker", observe_json_text(account->breaker),                    //
-        "reason", observe_json_text(account->reason),                      //
-        "fix", observe_json_text(account->fix),                            //
-        "probe_at", observe_json_time(account->probe_at, 0),               //
-        "sessions", (json_int_t)account->sessions,                         //
-        "window", (json_int_t)account->window,                             //
-        "in_flight", (json_int_t)account->in_flight,                       //
-        "sent_total", (json_int_t)account->sent_total,                     //
-        "logins_total", (json_int_t)account->logins_total,                 //
-        "token_expires_s", expires);
+    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:b}", // in the order of outtray(8)
+        "breaker", observe_json_text(account->breaker),                         //
+        "reason", observe_json_text(account->reason),                           //
+        "fix", observe_json_text(account->fix),                                 //
+        "probe_at", observe_json_time(account->probe_at, 0),                    //
+        "sessions", (json_int_t)account->sessions,                              //
+        "window", (json_int_t)account->window,                                  //
+        "in_flight", (json_int_t)account->in_flight,                            //
+        "sent_total", (json_int_t)account->sent_total,                          //
+        "logins_total", (json_int_t)account->logins_total,                      //
+        "token_expires_s", expires,                                             //
+        "paused", (int)account->paused);
 }
 
 static json_t *accounts_json(const struct snapshot *snapshot)

@@ -151,6 +151,17 @@ static CURLcode connect_set_login(CURL *easy, const struct smtp_session_params *
     return code;
 }
 
+// What libcurl says while it sets the connection up, for who looks on. Its own remarks and octets of TLS are
+// left out.
+static int connect_debug(CURL *easy, curl_infotype type, char *data, size_t length, void *arg)
+{
+    const struct connect *connect = arg;
+    (void)easy;
+    if (type == CURLINFO_HEADER_OUT || type == CURLINFO_HEADER_IN)
+        connect->trace(type == CURLINFO_HEADER_OUT, data, length, connect->trace_arg);
+    return 0;
+}
+
 static CURLcode connect_set(
     struct connect *connect, const struct smtp_session_params *params, const char *url)
 {
@@ -170,6 +181,11 @@ static CURLcode connect_set(
     SET(CURLOPT_ERRORBUFFER, connect->error);
     SET(CURLOPT_HEADERFUNCTION, connect_header);
     SET(CURLOPT_HEADERDATA, connect);
+    if (connect->trace) {
+        SET(CURLOPT_DEBUGFUNCTION, connect_debug);
+        SET(CURLOPT_DEBUGDATA, connect);
+        SET(CURLOPT_VERBOSE, 1L);
+    }
     SET(CURLOPT_SSL_CTX_FUNCTION, connect_handshake);
     SET(CURLOPT_SSL_CTX_DATA, connect);
 #if LIBCURL_VERSION_NUM >= 0x075700
@@ -184,6 +200,8 @@ static CURLcode connect_set(
 int connect_open(struct connect *connect, const struct smtp_session_params *params)
 {
     connect->easy = NULL;
+    connect->trace = params->trace;
+    connect->trace_arg = params->arg;
     connect->error[0] = '\0';
     connect->phase = CONNECT_GREETING;
     connect->starttls = params->account->encryption == CONFIG_ENCRYPTION_STARTTLS;

@@ -26,6 +26,8 @@ enum connect_phase { // what the next reply answers
 };
 
 struct connect {
+    void (*trace)(bool client, const char *data, size_t length, void *arg); // NULL: nobody looks on
+    void *trace_arg;
     CURL *easy; // owned
     char error[CURL_ERROR_SIZE];
     enum connect_phase phase;

@@ -144,6 +144,9 @@ struct smtp_session_params { // borrowed until smtp_session_open returns, but fo
     unsigned window;                      // 1 … SMTP_WINDOW_MAX: messages in flight
     struct smtp_session_events events;
     void *arg;
+    // NULL, or told every octet of the dialogue as it passes, credentials too: by the client or by the
+    // server. Called from the loop with `arg`.
+    void (*trace)(bool client, const char *data, size_t length, void *arg);
 };
 
 // Begins to connect. 0 and *ret_session, or negative errno (-ENOMEM, -EMFILE). No event is called from inside

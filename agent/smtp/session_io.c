@@ -99,6 +99,8 @@ static void session_read(struct smtp_session *session, CURLcode broken)
             session_eof(session, broken ? broken : code);
             return;
         }
+        if (session->connect.trace)
+            session->connect.trace(false, data, n, session->connect.trace_arg);
         session->unacknowledged = true;
         if (!session_replies(session, data, n))
             return;
@@ -139,6 +141,8 @@ static void session_write(struct smtp_session *session)
             session_broken_write(session, code);
             return;
         }
+        if (session->connect.trace)
+            session->connect.trace(true, output->data + output->start, n, session->connect.trace_arg);
         output_taken(output, n);
         session->unacknowledged = false; // what was sent takes the acknowledgement along
         session->progress = now;

@@ -95,7 +95,7 @@ static void status_has_every_key(void **state)
     assert_keys(json_object_get(tenant, "cur"), (const char *const[]){"count", "bytes", "oldest_s", NULL});
     json_t *account = json_object_get(json_object_get(root, "accounts"), "relay");
     assert_keys(account, (const char *const[]){"breaker", "reason", "fix", "probe_at", "sessions", "window",
-                             "in_flight", "sent_total", "logins_total", "token_expires_s", NULL});
+                             "in_flight", "sent_total", "logins_total", "token_expires_s", "paused", NULL});
     assert_string_equal(json_string_value(json_object_get(account, "fix")), "");
     assert_true(json_is_null(json_object_get(account, "probe_at")));
     assert_true(json_is_null(json_object_get(account, "token_expires_s")));
@@ -248,7 +248,7 @@ static void help_and_type_come_once_before_their_series(void **state)
             assert_memory_equal(line, type, strlen(type)); // a histogram's series begin with its name
         }
     }
-    assert_int_equal(n, 17); // as many as outtray(8) lists
+    assert_int_equal(n, 18); // as many as outtray(8) lists
     free(metrics);
 }
 

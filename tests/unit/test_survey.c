@@ -72,6 +72,7 @@ static struct survey *survey_of(struct world *world, bool retention, bool releas
     assert_non_null(survey);
     survey->retention = retention;
     survey->release = release;
+    survey->release_before = clock_wall();
     run_in_slices(survey);
     assert_int_equal(survey->error, 0);
     return survey;
@@ -174,6 +175,29 @@ static void a_release_makes_everything_due_that_was_deferred_before(void **state
     assert_int_equal(survey->deferred.n, 1);
     assert_true(survey->deferred.items[0].time == 0);
     assert_true(survey->deferred.items[0].recorded == later); // what the claim will compare
+    survey_free(survey);
+}
+
+static void a_release_of_more_than_there_is_room_for_says_so(void **state)
+{
+    struct world *world = *state;
+    char name[32];
+    int64_t later = clock_wall() + 3600 * CLOCK_SECOND;
+    for (int i = 0; i < BACKLOG_DEFERRED_MAX + 3; i++) {
+        (void)snprintf(name, sizeof name, "m%05d", i);
+        put_in(world->acme, SPOOL_DEFERRED, name, PLAIN);
+        (void)snprintf(name, sizeof name, "m%05d.status", i);
+        put_in(world->acme, SPOOL_DEFERRED, name, "");
+        set_mtime(world->acme, SPOOL_DEFERRED, name, later);
+    }
+    struct survey *survey = survey_of(world, false, false);
+    assert_true(survey->deferred.left_out);
+    assert_true(survey->deferred.left_out_time == later);
+    survey_free(survey);
+    survey = survey_of(world, false, true);
+    assert_int_equal(survey->deferred.n, BACKLOG_DEFERRED_MAX);
+    assert_true(survey->deferred.left_out);
+    assert_true(survey->deferred.left_out_time == 0); // there are more to be released
     survey_free(survey);
 }
 
@@ -321,8 +345,8 @@ static void an_orphaned_status_waits_for_its_message_until_retention_ends(void *
     assert_true(is_there(world, SPOOL_FAILED, "away.status"));
     wall_is_ahead(world, 31 * DAY);
     survey_free(survey_of(world, true, false));
-    assert_false(is_there(world, SPOOL_DEFERRED, "away.status"));
-    assert_false(is_there(world, SPOOL_FAILED, "away.status"));
+    assert_true(is_there(world, SPOOL_DEFERRED, "away.status"));    // its message is held
+    assert_false(is_there(world, SPOOL_FAILED, "away.status"));     // its message got another name
     assert_true(is_there(world, SPOOL_DEFERRED, "claimed.status")); // its message is in cur/
 }
 
@@ -358,6 +382,7 @@ int main(void)
         TEST(it_counts_what_is_there),
         TEST(it_finds_what_events_missed),
         TEST(a_release_makes_everything_due_that_was_deferred_before),
+        TEST(a_release_of_more_than_there_is_room_for_says_so),
         TEST(entries_that_are_no_messages_are_named_and_counted),
         TEST(it_works_in_slices),
         TEST(retention_removes_by_ctime),
