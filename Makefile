@@ -23,7 +23,7 @@ UNITS   := $(patsubst tests/unit/test_%.c,$(BUILD)/unit/test_%,$(wildcard tests/
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all help asan demo test units unit check bench bench-tools fuzzers fuzz fuzz-build clean crash crash-build crash-tools soak
+.PHONY: all help asan demo test units unit check bench bench-tools fuzzers fuzz fuzz-build fuzz-campaign clean crash crash-build crash-tools soak
 all: $(BUILD)/outtray ## build the program
 
 help: ## list the targets
@@ -92,6 +92,9 @@ fuzz-build:
 
 fuzz: fuzz-build ## look for inputs that break a promise (FUZZ_SECONDS=60 for each of FUZZ_TARGETS)
 	FUZZ_BUILD=$(FUZZ_BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run $(FUZZ_TARGETS)
+
+fuzz-campaign: fuzz-build ## 20 minutes of CPU time for each target, in the background's background (hours)
+	FUZZ_BUILD=$(FUZZ_BUILD) tests/fuzz/campaign $(FUZZ_TARGETS)
 
 # The agent that tests/crash kills: optimized, with the settable clock. Two more lack what the promises stand on, to show
 # that the tests notice; these switches exist nowhere else.
