@@ -49,7 +49,8 @@ int mailbox_list_salvage(
 void mailbox_list_release(struct mailbox_list *list);
 
 // Exactly one mailbox, "Name <a@b>" or "a@b" (a configured From). NULL and *ret_mailbox filled, or a constant
-// reason.
+// reason: address_no_memory (compare the pointer) where it is none of the text's fault.
+extern const char address_no_memory[];
 const char *mailbox_parse(const char *text, struct mailbox *ret_mailbox);
 void mailbox_release(struct mailbox *mailbox);
 

@@ -7,8 +7,6 @@
 
 #include <stdbool.h>
 
-extern const char address_no_memory[];
-
 struct address_text {
     const char *start, *end;
 };

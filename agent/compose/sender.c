@@ -134,7 +134,7 @@ static int read_configured(const struct config_tenant *tenant, struct mailbox *r
         problem = address_problem(ret_mailbox->address);
     if (!problem)
         problem = idn_address(ret_mailbox->address, &sender->address);
-    if (problem == idn_no_memory)
+    if (problem == idn_no_memory || problem == address_no_memory)
         return -ENOMEM;
     if (problem)
         return fault_set(ret_fault, STATUS_REASON_POLICY, "the From of tenant %s (%s) cannot be used: %s",
