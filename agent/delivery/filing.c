@@ -172,10 +172,14 @@ static int filing_sync(struct filing *filing)
         error = sync_states(dirs, dirs->sync_to);
     for (struct tenant_dirs *dirs = filing->touched; dirs && !error; dirs = dirs->next_touched)
         error = sync_states(dirs, dirs->sync_from);
+    return error;
+}
+
+static void filing_forget_touched(struct filing *filing)
+{
     for (struct tenant_dirs *dirs = filing->touched; dirs; dirs = dirs->next_touched)
         dirs->sync_to = dirs->sync_from = 0;
     filing->touched = NULL;
-    return error;
 }
 
 // Appends what else is about to come in.
@@ -257,7 +261,12 @@ static void filing_work(struct filing *filing, struct desk *desk, struct desk_jo
     filing->held = (struct desk_job *)held;
     atomic_store(&filing->full, full);
     int64_t begin = clock_work();
-    int error = filing_sync(filing);
+    // What the disk has failed to keep cannot be asked for again, and what was placed beside it is not
+    // trusted.
+    int error = atomic_load(&filing->broken);
+    if (!error)
+        error = filing_sync(filing);
+    filing_forget_touched(filing);
     filing->sync_ns = (3 * filing->sync_ns + clock_work() - begin) / 4;
     if (error)
         filing_break(filing, error);
