@@ -164,17 +164,27 @@ static int collect(struct recovery *recovery)
     if (list == NULL)
         return -errno;
     recovery->n = 0;
-    errno = 0;
-    for (struct dirent *entry; recovery->n < RECOVER_BATCH && (entry = readdir(list)) != NULL; errno = 0) {
+    int r = 0;
+    while (r == 0 && recovery->n < RECOVER_BATCH) {
         struct stat st;
-        if (!spool_name_valid(entry->d_name) || fstatat(cur, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-            !S_ISREG(st.st_mode))
+        errno = 0;
+        struct dirent *entry = readdir(list);
+        if (entry == NULL) {
+            r = -errno;
+            break;
+        }
+        if (!spool_name_valid(entry->d_name))
+            continue;
+        if (fstatat(cur, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            r = errno == ENOENT ? 0 : -errno; // one that cannot be looked at must not be left behind
+            continue;
+        }
+        if (!S_ISREG(st.st_mode))
             continue;
         struct claimed *claimed = &recovery->claimed[recovery->n++];
         *claimed = (struct claimed){.inode = st.st_ino, .links = st.st_nlink, .size = st.st_size};
         spool_name_copy(claimed->name, entry->d_name);
     }
-    int r = -errno;
     closedir(list);
     return r;
 }
@@ -188,15 +198,17 @@ static int compare_base(const void *a, const void *b)
 }
 
 // Compares one entry of a higher state with every claimed message of its base name.
-static void match(struct recovery *recovery, enum spool_state state, const char *name)
+static int match(struct recovery *recovery, enum spool_state state, const char *name)
 {
     struct claimed key = {0};
     struct stat st;
     spool_name_copy(key.name, name);
     struct claimed *end = recovery->claimed + recovery->n;
     struct claimed *at = bsearch(&key, recovery->claimed, recovery->n, sizeof key, compare_base);
-    if (at == NULL || fstatat(recovery->tenant->dir[state], name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return;
+    if (at == NULL)
+        return 0;
+    if (fstatat(recovery->tenant->dir[state], name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : -errno;
     while (at > recovery->claimed && compare_base(at - 1, &key) == 0)
         at--;
     for (; at < end && compare_base(at, &key) == 0; at++) {
@@ -206,6 +218,7 @@ static void match(struct recovery *recovery, enum spool_state state, const char 
         at->higher = state;
         spool_name_copy(at->higher_name, name);
     }
+    return 0;
 }
 
 // Finds the claimed messages that lie in a higher state too. Unlike a claim, recovery reads these directories
@@ -222,12 +235,13 @@ static int find_duplicates(struct recovery *recovery)
         DIR *list = spool_list(recovery->tenant->dir[*state]);
         if (list == NULL)
             return -errno;
+        int r = 0;
         errno = 0;
-        for (struct dirent *entry; (entry = readdir(list)) != NULL; errno = 0) {
+        for (struct dirent *entry; r == 0 && (entry = readdir(list)) != NULL; errno = 0) {
             if (spool_name_valid(entry->d_name))
-                match(recovery, *state, entry->d_name);
+                r = match(recovery, *state, entry->d_name);
         }
-        int r = -errno;
+        r = r < 0 ? r : -errno;
         closedir(list);
         if (r < 0)
             return r;
