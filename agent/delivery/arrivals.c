@@ -141,7 +141,8 @@ static void survey_done(struct desk_job *job)
     int64_t now = loop_now(dispatch->loop);
     tenant->survey_running = false;
     bool whole = survey->step > 0 && !survey->dir;
-    if (survey->stale == 1 && !dispatch->stopping && tenant->settings) {
+    bool fresh = survey->dirs == tenant->dirs && !tenant->opening; // else that is known, and being seen to
+    if (survey->stale == 1 && fresh && !dispatch->stopping && tenant->settings) {
         log_event(dispatch->log, LOG_WARNING_LEVEL, "directory_replaced",
             "a directory of the tenant was moved, deleted or mounted over; it is opened again", "tenant",
             tenant->name, NULL);
