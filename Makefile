@@ -56,6 +56,18 @@ asan: ## the program and its unit tests with ASan, UBSan and the settable clock,
 
 units: $(UNITS)
 
+# The program with calls that can be made to fail: tests/fault/shim.c in place of libc's.
+$(BUILD)/fault/outtray: $(BUILD)/agent/main.o $(BUILD)/tests/fault/shim.o $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LDLIBS) -ldl
+$(BUILD)/tests/fault/shim.o: override SANITIZE :=
+
+fault-program: $(BUILD)/fault/outtray
+
+fault-build:
+	$(MAKE) BUILD=build-asan OPT='-O1 -g -fno-omit-frame-pointer' HARDEN='-fstack-protector-strong -fPIE' DEFS=-DOUTTRAY_TEST_CLOCK \
+	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined' fault-program
+
 unit: asan ## run the unit tests under the sanitizers
 	@for t in build-asan/unit/test_*; do [ -x $$t ] || continue; $$t || exit 1; done
 
