@@ -1,0 +1,272 @@
+"""Scenes with mounts, each played in a mount namespace of its own: test_environment.py calls
+
+    unshare --mount … python3 scenes.py SCENE DIRECTORY
+
+and whatever is mounted here is gone with that process. A scene that cannot be had on this machine ends with 77 and the
+reason on its standard error.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "cases")]
+
+from smtpserver import Server  # noqa: E402
+from support.agent import Agent, Config  # noqa: E402
+from support.wait import wait_until  # noqa: E402
+
+RESCAN = 61  # seconds after which whatever happened must have been noticed
+TEXT = "To: {}@example.net\nSubject: {}\n\ntext of {}\n"
+
+
+class Skip(Exception):
+    pass
+
+
+class Scene:
+    """A server, a configuration of two tenants, an agent that is not started yet."""
+
+    def __init__(self, directory, script=()):
+        self.server = Server(script)
+        self.server.start()
+        self.config = Config(directory)
+        self.config.account("relay", server="127.0.0.1", port=self.server.port, encryption="none", limits={"connections": 1})
+        self.config.tenant("acme", account="relay").tenant("other", account="relay")
+        self.agent = Agent(self.config)
+        self.agent.prepare()
+        self.spool = self.agent.spool
+
+    def drop(self, name, tenant="acme"):
+        self.spool.drop(tenant, TEXT.format(name, name, name), name=name)
+
+    def sent(self, name, tenant="acme"):
+        self.until(lambda: self.spool.where(tenant, name) == ["sent"], f"{tenant}/{name} in sent")
+
+    def until(self, condition, what):
+        """Waits, and lets the agent's clock go on meanwhile: rescans come."""
+        def step():
+            if condition():
+                return True
+            assert self.agent.running(), f"the agent ended\n{self.agent.log_text()[-3000:]}"
+            self.agent.clock.advance(7)
+            return False
+        wait_until(step, 30, lambda: f"{what}; {self.spool.states('acme')}\n{self.agent.log_text()[-3000:]}", interval=0.05)
+
+    def event(self, event, **keys):
+        self.until(lambda: self.agent.events(event, **keys), f"event={event} {keys}")
+
+    def accepted(self):
+        return sorted(address.split("@")[0] for one in self.server.accepted for address in one.rcpts)
+
+    def stop(self, code=0):
+        ended = self.agent.stop()
+        assert ended == code, f"the agent ended with {ended}, not {code}\n{self.agent.log_text()[-3000:]}"
+
+    def says(self, spool):
+        self.until(lambda: (self.agent.status() or {}).get("spool") == spool, f"spool: {spool} in status.json")
+
+
+def mount(*words):
+    done = subprocess.run(["mount", *map(str, words)], capture_output=True, text=True)
+    if done.returncode:
+        raise Skip(f"mount {' '.join(map(str, words))}: {done.stderr.strip()}")
+
+
+def umount(place):
+    """The agent's descriptors keep the file system alive, as they would anywhere: away from the tree all the same."""
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def unmounted(directory):
+    """The tenant's file system is unmounted and comes back: what lies on it waits untouched, then goes out."""
+    scene = Scene(directory)
+    place, disk = scene.spool.path("acme"), directory / "disk"
+    disk.mkdir()
+    mount("--bind", disk, place)
+    scene.agent.start()
+    scene.until(lambda: (disk / "new").is_dir(), "the tenant's directories on the disk")
+    scene.drop("one")
+    scene.sent("one")
+    umount(place)
+    scene.event("directory_replaced", tenant="acme")
+    scene.drop("meanwhile", tenant="other")
+    scene.sent("meanwhile", tenant="other")
+    (disk / "new" / "two").write_text(TEXT.format("two", "two", "two"))
+    scene.agent.clock.advance(RESCAN)
+    scene.drop("later", tenant="other")
+    scene.sent("later", tenant="other")
+    assert (disk / "new" / "two").exists()
+    mount("--bind", disk, place)
+    scene.sent("two")
+    assert (disk / "sent" / "one").exists() and (disk / "sent" / "two").exists()
+    assert scene.accepted() == ["later", "meanwhile", "one", "two"]
+    scene.stop()
+
+
+def overmounted(directory):
+    """Another file system over the tenant's directory: what is below waits, what is on top is served, and back."""
+    scene = Scene(directory)
+    place = scene.spool.path("acme")
+    scene.agent.start()
+    scene.drop("one")
+    scene.sent("one")
+    mount("-t", "tmpfs", "over", place)
+    scene.event("directory_replaced", tenant="acme")
+    scene.until(lambda: (place / "new").is_dir() and (place / "tmp").is_dir(), "directories on the new file system")
+    scene.drop("two")
+    scene.sent("two")
+    umount(place)
+    scene.until(lambda: len(scene.agent.events("directory_replaced")) >= 2, "the second directory_replaced")
+    scene.drop("three")
+    scene.sent("three")
+    assert sorted(scene.spool.names("acme", "sent")) == ["one", "three"]
+    assert scene.accepted() == ["one", "three", "two"]
+    scene.stop()
+
+
+def overmounted_new(directory):
+    """Another file system over new/ alone: refused with the reason, since no message could leave it by rename."""
+    scene = Scene(directory)
+    scene.agent.start()
+    scene.drop("one")
+    scene.sent("one")
+    place = scene.spool.path("acme", "new")
+    mount("-t", "tmpfs", "over", place)
+    scene.event("tenant_unavailable", tenant="acme", directory="new")
+    (place / "two").write_text(TEXT.format("two", "two", "two"))
+    scene.drop("meanwhile", tenant="other")
+    scene.sent("meanwhile", tenant="other")
+    scene.agent.clock.advance(RESCAN)
+    assert (place / "two").exists()
+    umount(place)
+    scene.drop("three")
+    scene.sent("three")
+    assert scene.accepted() == ["meanwhile", "one", "three"]
+    scene.stop()
+
+
+def sent_elsewhere(directory):
+    """sent/ on another file system (EXDEV): the tenant is refused with the reason, nothing is claimed, others go on."""
+    scene = Scene(directory)
+    mount("-t", "tmpfs", "over", scene.spool.path("acme", "sent"))
+    scene.drop("one")
+    scene.agent.start()
+    scene.event("tenant_unavailable", tenant="acme", directory="sent")
+    assert "another file system" in scene.agent.events("tenant_unavailable")[0]["msg"]
+    scene.drop("meanwhile", tenant="other")
+    scene.sent("meanwhile", tenant="other")
+    assert scene.spool.where("acme", "one") == ["new"]
+    umount(scene.spool.path("acme", "sent"))
+    scene.sent("one")
+    scene.stop()
+
+
+def read_only(directory):
+    """Remounted read-only with a message in flight: broken, said everywhere, not logged as sent; sent after a restart."""
+    scene = Scene(directory, ["on BODY: once pause & default"])
+    place = scene.spool.path("acme")
+    mount("-t", "tmpfs", "disk", place)
+    scene.agent.start()
+    scene.until(lambda: (place / "new").is_dir() and (place / "tmp").is_dir(), "the tenant's directories")
+    scene.drop("one")
+    wait_until(lambda: scene.server.seen("BODY"), 20, "the message at the server")
+    scene.spool.drop("acme", TEXT.format("two", "two", "two"), name="two.tmp")
+    mount("-o", "remount,ro", place)
+    scene.server.release()
+    scene.event("spool_broken")
+    scene.says("broken")
+    scene.agent.clock.advance(RESCAN)
+    scene.stop(74)
+    assert scene.spool.where("acme", "one") == ["cur"] and len(scene.spool.where("acme", "two.tmp")) == 1
+    assert not scene.agent.events("sent")
+    mount("-o", "remount,rw", place)
+    scene.agent.start()
+    scene.sent("one")
+    scene.sent("two.tmp")
+    assert scene.accepted() == ["one", "one", "two"]  # what was in flight came twice, with one Message-ID
+    ids = {line for one in scene.server.accepted if "one" in one.rcpts[0] for line in one.data.split(b"\r\n")
+           if line.lower().startswith(b"message-id:")}
+    assert len(ids) == 1, ids
+    scene.stop()
+
+
+def _full(directory, script, prepare, said):
+    """A disk without space: outcomes are held, claiming stops, nothing is said that is not written; then all goes on."""
+    scene = Scene(directory, ["on RCPT refused: once pause & 550 5.1.1 no such user", *script])
+    place = scene.spool.path("acme")
+    prepare(place)
+    scene.agent.start()
+    scene.until(lambda: (place / "new").is_dir() and (place / "tmp").is_dir(), "the tenant's directories")
+    scene.drop("refused")
+    wait_until(lambda: scene.server.seen("RCPT"), 20, "the recipient at the server")
+    scene.spool.path("acme", "new", "two").write_text(TEXT.format("two", "two", "two"))
+    filler = fill(place / "tmp" / "filler")
+    scene.server.release()
+    scene.event("spool_full")
+    assert said in scene.agent.events("spool_full")[0]["reason"]
+    scene.says("full")
+    scene.drop("meanwhile", tenant="other")  # claiming stops for all: one agent, one disk
+    scene.agent.clock.advance(RESCAN)
+    wait_until(lambda: (scene.agent.status() or {}).get("spool") == "full", 20, "a fresh status.json")
+    assert scene.spool.where("other", "meanwhile") == ["new"] and not scene.agent.events("failed")
+    assert not scene.agent.events("spool_broken")
+    filler.unlink()
+    scene.event("spool_ok")
+    scene.until(lambda: scene.spool.where("acme", "refused") == ["failed"], "refused in failed")
+    assert scene.spool.status("acme", "failed", "refused")["recipients"][0]["state"] == "refused"
+    scene.sent("two")
+    scene.sent("meanwhile", tenant="other")
+    assert scene.accepted() == ["meanwhile", "two"]
+    scene.says("ok")
+    scene.stop()
+
+
+def fill(path):
+    """A file that takes what is left, down to single octets."""
+    with open(path, "wb", buffering=0) as out:
+        for size in (1 << 16, 1 << 12, 1 << 9, 1):
+            try:
+                while True:
+                    out.write(bytes(size))
+                    os.fsync(out.fileno())
+            except OSError:
+                continue
+    return path
+
+
+def full_disk(directory):
+    _full(directory, [], lambda place: mount("-t", "tmpfs", "-o", "size=256k", "disk", place), "No space left")
+
+
+def quota(directory):
+    """EDQUOT, from a quota group of btrfs: unlike user quotas it binds root too, and needs no tool of its own."""
+    def prepare(place):
+        for tool in ("mkfs.btrfs", "btrfs"):
+            if shutil.which(tool) is None:
+                raise Skip(f"{tool} is missing (Debian: btrfs-progs)")
+        image, disk = directory / "image", directory / "disk"
+        with open(image, "wb") as out:
+            out.truncate(192 << 20)
+        disk.mkdir()
+        for command in (["mkfs.btrfs", "-q", "-f", str(image)], ["mount", "-o", "loop", str(image), str(disk)],
+                        ["btrfs", "subvolume", "create", str(disk / "acme")], ["btrfs", "quota", "enable", str(disk)],
+                        ["btrfs", "quota", "rescan", "-w", str(disk)], ["btrfs", "qgroup", "limit", "4M", str(disk / "acme")]):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise Skip(f"{' '.join(command)}: {done.stderr.strip()}")
+        mount("--bind", disk / "acme", place)
+    _full(directory, [], prepare, "quota exceeded")
+
+
+SCENES = {f.__name__: f for f in (unmounted, overmounted, overmounted_new, sent_elsewhere, read_only, full_disk, quota)}
+
+if __name__ == "__main__":
+    try:
+        SCENES[sys.argv[1]](pathlib.Path(sys.argv[2]))
+    except Skip as reason:
+        print(reason, file=sys.stderr)
+        sys.exit(77)
