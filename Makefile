@@ -23,7 +23,7 @@ UNITS   := $(patsubst tests/unit/test_%.c,$(BUILD)/unit/test_%,$(wildcard tests/
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all help asan demo test units unit check bench bench-tools fuzzers fuzz fuzz-build fuzz-campaign clean crash crash-build crash-tools soak
+.PHONY: all help asan demo test units unit check bench bench-tools fuzzers fuzz fuzz-build fuzz-campaign fault fault-build fault-program clean crash crash-build crash-tools soak
 all: $(BUILD)/outtray ## build the program
 
 help: ## list the targets
@@ -63,6 +63,9 @@ $(BUILD)/fault/outtray: $(BUILD)/agent/main.o $(BUILD)/tests/fault/shim.o $(LIBR
 $(BUILD)/tests/fault/shim.o: override SANITIZE :=
 
 fault-program: $(BUILD)/fault/outtray
+
+fault: fault-build ## let every call and every allocation fail in turn (an hour; FAULT_FLAGS=--help)
+	tests/fault/sweep --jobs 2 $(FAULT_FLAGS)
 
 fault-build:
 	$(MAKE) BUILD=build-asan OPT='-O1 -g -fno-omit-frame-pointer' HARDEN='-fstack-protector-strong -fPIE' DEFS=-DOUTTRAY_TEST_CLOCK \

@@ -73,6 +73,10 @@ static struct judged judge(const struct smtp_result *result, const struct outcom
     if (reply && reply->code >= 400)
         return (struct judged){outcome_of_reply(SMTP_STAGE_RCPT, reply), reply->text, SMTP_STAGE_RCPT};
     const char *words = result->final.code ? result->final.text : result->problem ? result->problem : "";
+    // A yes to the message is one to those that RCPT was a yes for, and to nobody else.
+    if (!reply && whole->verdict == VERDICT_SENT)
+        return (struct judged){
+            {.verdict = VERDICT_RETRY, .class = "local"}, "the reply to RCPT is not known", SMTP_STAGE_RCPT};
     return (struct judged){*whole, words, result->stage};
 }
 

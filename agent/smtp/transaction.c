@@ -161,7 +161,13 @@ static const char *take_mail(struct transaction *t, const struct smtp_reply *rep
     return NULL;
 }
 
-// Keeps reply for the recipient in turn. Without memory the recipient has no reply, which means a later try.
+// What is kept where there is no memory for a reply: a yes stays a yes, and nobody is refused for our want.
+static const struct smtp_reply accepted_unkept = {
+    .code = 250, .text = "250 (the words were lost: memory is short)"};
+static const struct smtp_reply refused_unkept = {
+    .code = 451, .text = "451 (it was refused, and the words were lost: memory is short)"};
+
+// Keeps reply for the recipient in turn.
 static void transaction_keep(
     struct transaction *t, struct transaction_pool *pool, const struct smtp_reply *reply)
 {
@@ -171,6 +177,7 @@ static void transaction_keep(
             pool->unused = kept->next;
             pool->n_unused--;
         } else if (!(kept = malloc(sizeof *kept))) {
+            t->replies[t->rcpt_answered] = reply->code / 100 == 2 ? &accepted_unkept : &refused_unkept;
             return;
         }
         reply_copy(&kept->reply, reply);

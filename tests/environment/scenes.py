@@ -30,7 +30,10 @@ class Skip(Exception):
 class Scene:
     """A server, a configuration of two tenants, an agent that is not started yet."""
 
+    made = []
+
     def __init__(self, directory, script=()):
+        self.made.append(self)
         self.server = Server(script)
         self.server.start()
         self.config = Config(directory)
@@ -262,11 +265,66 @@ def quota(directory):
     _full(directory, [], prepare, "quota exceeded")
 
 
-SCENES = {f.__name__: f for f in (unmounted, overmounted, overmounted_new, sent_elsewhere, read_only, full_disk, quota)}
+def failing_disk(directory):
+    """A disk that fails at an fsync, for real: ext4 on a loop device whose backing file cannot grow any more.
 
-if __name__ == "__main__":
+    Its journal lies in holes of that file, and the memory file system below is full: the journal's write fails, ext4
+    gives EIO to the fsync that waits for it, and 0 to the next one. The scene is played with OUTTRAY_FAULT_REPORT where
+    the program is tests/fault's, and then no fsync may follow on the filing desk.
+    """
+    below, disk = directory / "below", directory / "disk"
+    below.mkdir()
+    disk.mkdir()
+    mount("-t", "tmpfs", "-o", "size=40m", "below", below)
+    for command in (["truncate", "-s", "32M", "image"], ["mkfs.ext4", "-q", "-F", "-J", "size=4", "-E",
+                    "lazy_itable_init=0,lazy_journal_init=1", "image"], ["fallocate", "-d", "image"]):
+        if shutil.which(command[0]) is None:
+            raise Skip(f"{command[0]} is missing")
+        subprocess.run(command, cwd=below, check=True, capture_output=True)
+    mount("-o", "loop", below / "image", disk)
+    scene = Scene(directory, ["on BODY: once pause & default"])
+    place = scene.spool.path("acme")
+    mount("--bind", disk, place)
+    scene.agent.env["OUTTRAY_FAULT_REPORT"] = str(directory / "report")
+    scene.agent.env["OUTTRAY_FAULT"] = "own:fsync:0:1000000"  # counts, and tells of every fsync after an EIO
+    scene.agent.start()
+    scene.until(lambda: (place / "new").is_dir() and (place / "tmp").is_dir(), "the tenant's directories")
+    for name in ("one", "two", "three"):
+        scene.drop(name)
+    os.sync()
+    wait_until(lambda: scene.server.seen("BODY"), 20, "a message at the server")
+    fill(below / "filler")
+    scene.server.release()
+    scene.event("spool_broken")
+    assert "Input/output error" in scene.agent.events("spool_broken")[0]["reason"]
+    scene.says("broken")
+    scene.drop("meanwhile", tenant="other")
+    scene.agent.clock.advance(RESCAN)
+    scene.stop(74)
+    assert not scene.agent.events("sent"), scene.agent.events("sent")
+    assert scene.spool.where("other", "meanwhile") == ["new"]  # nothing is claimed any more
+    report = (directory / "report").read_text().splitlines() if (directory / "report").exists() else None
+    if report is not None:
+        failed = [line for line in report if line.startswith("failed filing ")]
+        assert len(failed) == 1 and " 5 " in failed[0], report
+        assert not [line for line in report if line.startswith("sync filing ")], report
+
+
+SCENES = {f.__name__: f for f in (unmounted, overmounted, overmounted_new, sent_elsewhere, read_only, full_disk, quota, failing_disk)}
+
+
+def main():
     try:
         SCENES[sys.argv[1]](pathlib.Path(sys.argv[2]))
     except Skip as reason:
         print(reason, file=sys.stderr)
-        sys.exit(77)
+        return 77
+    finally:
+        for scene in Scene.made:
+            if scene.agent.running():
+                scene.agent.kill()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -69,6 +69,20 @@ def test_quota_exceeded(tmp_path):
     play("quota", tmp_path)
 
 
+def test_disk_fails_at_fsync(tmp_path):
+    """A real EIO: latched and reported, 74, nothing logged as sent, nothing claimed any more."""
+    play("failing_disk", tmp_path)
+
+
+def test_disk_fails_and_no_second_fsync(tmp_path, monkeypatch):
+    """The same with the program of tests/fault, which tells of every fsync after the one that failed."""
+    made = subprocess.run(["make", "fault-build"], cwd=HERE.parents[1], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr[-3000:]
+    monkeypatch.setenv("OUTTRAY", "build-asan/fault/outtray")
+    play("failing_disk", tmp_path)
+    assert "failed filing 5" in (tmp_path / "report").read_text()
+
+
 @pytest.fixture
 def scene(tmp_path):
     scene = Scene(tmp_path)

@@ -306,22 +306,31 @@ ssize_t pwrite(int fd, const void *data, size_t length, off_t offset)
     return error > 0 ? -1 : real(fd, data, error < 0 && length > 1 ? 1 : length, offset);
 }
 
+// Tells of the first one that failed, whoever made it fail, and of every one behind it.
 int fsync(int fd)
 {
     REAL(fsync)
     bool after = atomic_load(&happened);
     count(CALL_fsync, -1, CALLER);
     int error = fault(CALL_fsync, fd, NULL, CALLER);
-    if (after && plan.call == CALL_fsync) {
+    int result = error > 0 ? -1 : real(fd);
+    error = result ? (error > 0 ? error : errno) : 0;
+    bool failed = error && error != EINTR && plan.on && plan.call == CALL_fsync;
+    if (failed || (after && plan.call == CALL_fsync)) {
         char link[64], path[PATH_MAX], thread[17] = "";
         (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
         ssize_t length = readlink(link, path, sizeof path - 1);
         path[length > 0 ? length : 0] = '\0';
         (void)prctl(PR_GET_NAME, thread);
-        report("sync %s %s\n", thread, path);
+        if (after)
+            report("sync %s %s\n", thread, path);
+        else
+            report("failed %s %d %s\n", thread, error, path);
     }
-    errno = error > 0 ? error : errno;
-    return error > 0 ? -1 : real(fd);
+    if (failed)
+        atomic_store(&happened, true);
+    errno = error;
+    return result;
 }
 
 int fcntl(int fd, int command, ...)

@@ -403,6 +403,21 @@ static void trouble_in_the_middle_keeps_what_was_accepted(void **state)
     message_free(message);
 }
 
+// A reply to RCPT that could not be kept must not turn into a yes by the reply to the message.
+static void without_a_reply_to_rcpt_nobody_counts_as_served(void **state)
+{
+    struct message *message = claimed(*state, ((struct world *)*state)->acme, "m", THREE);
+    conclude_prepare(message, SIZE_MAX);
+    struct conclusion conclusion =
+        ANSWER(message, "250 2.0.0 Ok: queued as 4X", "250 ok", NULL, "550 5.1.1 no");
+    filed_as(message, conclusion, FILING_DEFER);
+    assert_int_equal(message->status->recipients[0].state, STATUS_SENT);
+    assert_int_equal(message->status->recipients[1].state, STATUS_PENDING);
+    assert_int_equal(message->status->recipients[2].state, STATUS_REFUSED);
+    lacks_line(message, "event=sent tenant=acme name=m nrcpt=2");
+    message_free(message);
+}
+
 static void what_was_never_begun_goes_back(void **state)
 {
     struct message *message = claimed(*state, ((struct world *)*state)->acme, "m", THREE);
@@ -679,6 +694,7 @@ int main(void)
         TEST(addresses_nobody_can_send_to_are_refused_here),
         TEST(trouble_of_the_account_leaves_the_message_untouched),
         TEST(trouble_in_the_middle_keeps_what_was_accepted),
+        TEST(without_a_reply_to_rcpt_nobody_counts_as_served),
         TEST(what_was_never_begun_goes_back),
         TEST(a_connection_lost_over_this_mail_counts_as_an_attempt),
         TEST(whoever_has_it_is_never_sent_to_again),
