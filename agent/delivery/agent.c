@@ -60,6 +60,7 @@ static void agent_grace_over(struct loop_timer *timer)
     struct agent *agent = timer->arg;
     for (size_t i = 0; i < agent->dispatch.n_pools; i++)
         pool_abort(agent->dispatch.pools[i]);
+    filing_abandon(&agent->dispatch.filing_state); // space may never come; the next start finds what waited
 }
 
 // Deadlines are wall clock on disk and boot clock in memory: after a step they are read again.

@@ -9,6 +9,7 @@ reason on its standard error.
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -197,7 +198,7 @@ def read_only(directory):
     scene.stop()
 
 
-def _full(directory, script, prepare, said):
+def _full(directory, script, prepare, said, stop=False):
     """A disk without space: outcomes are held, claiming stops, nothing is said that is not written; then all goes on."""
     scene = Scene(directory, ["on RCPT refused: once pause & 550 5.1.1 no such user", *script])
     place = scene.spool.path("acme")
@@ -217,6 +218,17 @@ def _full(directory, script, prepare, said):
     wait_until(lambda: (scene.agent.status() or {}).get("spool") == "full", 20, "a fresh status.json")
     assert scene.spool.where("other", "meanwhile") == ["new"] and not scene.agent.events("failed")
     assert not scene.agent.events("spool_broken")
+    if stop:  # nobody waits for space at the end: what is on the wire has its ten seconds, and no more
+        scene.agent.process.send_signal(signal.SIGTERM)
+        scene.agent.wait_event("stopping")
+        scene.agent.clock.advance(11)
+        scene.stop(0)
+        filler.unlink()
+        scene.agent.start()
+        scene.until(lambda: scene.spool.where("acme", "refused") == ["failed"], "refused in failed")
+        scene.sent("two")
+        scene.stop()
+        return
     filler.unlink()
     scene.event("spool_ok")
     scene.until(lambda: scene.spool.where("acme", "refused") == ["failed"], "refused in failed")
@@ -243,6 +255,11 @@ def fill(path):
 
 def full_disk(directory):
     _full(directory, [], lambda place: mount("-t", "tmpfs", "-o", "size=256k", "disk", place), "No space left")
+
+
+def stop_without_space(directory):
+    _full(directory, ["on RCPT refused: 550 5.1.1 no such user"],
+          lambda place: mount("-t", "tmpfs", "-o", "size=256k", "disk", place), "No space left", stop=True)
 
 
 def quota(directory):
@@ -310,7 +327,8 @@ def failing_disk(directory):
         assert not [line for line in report if line.startswith("sync filing ")], report
 
 
-SCENES = {f.__name__: f for f in (unmounted, overmounted, overmounted_new, sent_elsewhere, read_only, full_disk, quota, failing_disk)}
+SCENES = {f.__name__: f for f in (unmounted, overmounted, overmounted_new, sent_elsewhere, read_only, full_disk, stop_without_space, quota,
+                                  failing_disk)}
 
 
 def main():

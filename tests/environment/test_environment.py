@@ -65,6 +65,10 @@ def test_no_space(tmp_path):
     play("full_disk", tmp_path)
 
 
+def test_stop_without_space(tmp_path):
+    play("stop_without_space", tmp_path)
+
+
 def test_quota_exceeded(tmp_path):
     play("quota", tmp_path)
 

@@ -239,8 +239,12 @@ class Play:
             self.problems.append(f"exit status {self.code}, and the spool is {'' if self.latched else 'not '}broken")
         if self.latched:
             self.check_latched()
-        elif self.code == 0 and not self.finished():
+        elif self.code == 0 and not self.finished() and not self.shut_out():
             self.problems.append(f"it went on, and did not finish: {places}\n{self.log_text()[-3000:]}")
+
+    def shut_out(self):
+        """Whether the trouble lasted and the tenant's directories could not be used at all, which was said."""
+        return self.fault.last > self.fault.first and self.events("tenant_unavailable") and not self.events("sent", "failed")
 
     def check_sent_line(self, line, places):
         """Said to be sent: then it lies in sent/, or its status file knows who has it."""
