@@ -88,6 +88,8 @@ static int64_t expires_in_ns(const json_t *json)
     int64_t seconds;
     if (!json_secret_number(json, "expires_in", &seconds))
         seconds = EXPIRES_DEFAULT_S;
+    if (seconds < 0) // however long ago: it is over
+        seconds = 0;
     return (seconds < EXPIRES_MAX_S ? seconds : EXPIRES_MAX_S) * CLOCK_SECOND;
 }
 

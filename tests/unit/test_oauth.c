@@ -293,6 +293,7 @@ static void errors_are_judged_by_their_codes(void **state)
         {200, "{\"access_token\":\"a\",\"token_type\":\"mac\"}", OAUTH_TRANSIENT},
         {200, "{\"access_token\":\"a\",\"expires_in\":0}", OAUTH_TRANSIENT},
         {200, "{\"access_token\":\"a\",\"expires_in\":-5}", OAUTH_TRANSIENT},
+        {200, "{\"access_token\":\"a\",\"expires_in\":\"-89444928126\"}", OAUTH_TRANSIENT},
         {200, "{\"access_token\":\"a\",\"refresh_token\":7}", OAUTH_TRANSIENT},
         {302, "{}", OAUTH_TRANSIENT},
         {502, "<html><body>Bad gateway</body></html>", OAUTH_TRANSIENT},
