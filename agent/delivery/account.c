@@ -27,6 +27,8 @@ static void account_set_minute(struct account *account, int64_t boot)
 static unsigned account_connections_max(const struct account *account)
 {
     unsigned most = account->settings->limits.connections;
+    if (account->ceiling > 1 && account->ceiling <= most)
+        return account->ceiling - 1;
     return most ? most : 1;
 }
 
@@ -65,6 +67,8 @@ void account_configure(
     struct account *account, const struct config *config, const struct config_account *settings, int64_t boot)
 {
     // Where the server had not asked for fewer connections, all that are configured now may be used.
+    account->ceiling = 0;
+    account->login_pace = 0;
     bool at_most = account->connections >= account_connections_max(account);
     const struct config *old = account->config;
     account->config = config_ref(config);
@@ -124,12 +128,16 @@ static enum account_change account_close(struct account *account)
 
 enum account_change account_logged_in(struct account *account, int64_t boot)
 {
-    (void)boot;
     account->logins_total++;
     account->auth_failures = 0;
-    account->auth_wait = account->auth_after = 0;
+    account->auth_wait = 0;
+    if (account->login_pace && boot - account->login_refused_at >= ACCOUNT_REMEMBER_NS)
+        account->login_pace = 0;
+    account->auth_after = 0;
     if (account->breaker != BREAKER_CLOSED && account->at_login)
         return account_close(account);
+    if (account->login_pace)
+        account->auth_after = boot + account->login_pace;
     return ACCOUNT_SAME;
 }
 
@@ -137,6 +145,8 @@ enum account_change account_succeeded(struct account *account, int64_t boot)
 {
     account->sent_total++;
     account->failures = account->complaints = account->auth_failures = 0;
+    if (account->ceiling && boot - account->complained_at >= ACCOUNT_REMEMBER_NS)
+        account->ceiling = 0;
     if (account->connections < account_connections_max(account) &&
         boot - account->connections_since >= ACCOUNT_GROW_NS) {
         account->connections++;
@@ -195,13 +205,20 @@ static enum account_change account_park(
 static enum account_change account_too_many_connections(
     struct account *account, const struct outcome *outcome, const char *words, int64_t boot)
 {
+    if (account->open && (!account->ceiling || account->open < account->ceiling))
+        account->ceiling = account->open;
     // Complaints of one moment are one: they were all about the number that was open then.
-    if (account->complained_at != INT64_MIN && boot - account->complained_at < ACCOUNT_SHRINK_NS)
+    if (account->complained_at != INT64_MIN && boot - account->complained_at < ACCOUNT_SHRINK_NS) {
+        if (account->connections > account_connections_max(account))
+            account->connections = account_connections_max(account);
         return ACCOUNT_SAME;
+    }
     account->complained_at = account->connections_since = boot;
     account->connect_after = boot + ACCOUNT_SHRINK_NS;
     if (account->connections > 1) {
         account->connections /= 2;
+        if (account->connections > account_connections_max(account))
+            account->connections = account_connections_max(account);
         account->complaints = 0;
         return ACCOUNT_SAME;
     }
@@ -209,6 +226,15 @@ static enum account_change account_too_many_connections(
         return ACCOUNT_SAME;
     account->complaints = 0;
     return account_park(account, outcome, words, boot);
+}
+
+// Logins came too fast. How fast they may come is not said: each refusal doubles the distance.
+static void account_pace_logins(struct account *account, int64_t boot)
+{
+    account->login_pace = account->login_pace ? account->login_pace * 2 : ACCOUNT_PACE_NS;
+    if (account->login_pace > ACCOUNT_PACE_MAX_NS)
+        account->login_pace = ACCOUNT_PACE_MAX_NS;
+    account->login_refused_at = boot;
 }
 
 static enum account_change account_throttled(
@@ -229,6 +255,7 @@ static enum account_change account_throttled(
     if (outcome->at_login && account->breaker == BREAKER_CLOSED) {
         if (boot < account->auth_after)
             return ACCOUNT_SAME; // logins of one moment
+        account_pace_logins(account, boot);
         account->auth_after = account_backoff(account, &account->auth_wait, boot);
         if (++account->auth_failures < ACCOUNT_FAILURES_MAX)
             return ACCOUNT_SAME;

@@ -12,6 +12,10 @@
 // login only holds new logins back (auth_after; three refusals in a row without mail in between open the
 // breaker), and "too many connections" lowers `connections`.
 //
+// What the server would not have is remembered for a day: `connections` grows to one less than the number
+// that was refused, and logins keep their distance (login_pace). So a limit that nobody configured is hit
+// once, and then kept.
+//
 // Persisted (parks and day counts): STATE/accounts.json, see account_load_all and account_save_all. An
 // account that was refused for its credentials comes back open and is probed at once, since somebody may have
 // restarted the agent because it was mended.
@@ -30,9 +34,12 @@
 #define ACCOUNT_PARK_MAX_NS (24 * 3600 * ACCOUNT_NS_SECOND)
 #define ACCOUNT_PARK_LEAST_NS                                                                                \
     (60 * ACCOUNT_NS_SECOND) // shorter parks hold mail back, the breaker stays closed
-#define ACCOUNT_CREDENTIALS_NS (3600 * ACCOUNT_NS_SECOND) // between probes of an account that is refused
-#define ACCOUNT_GROW_NS        (60 * ACCOUNT_NS_SECOND)   // of success per connection added
-#define ACCOUNT_SHRINK_NS      ACCOUNT_NS_SECOND          // complaints closer together are one
+#define ACCOUNT_CREDENTIALS_NS (3600 * ACCOUNT_NS_SECOND)      // between probes of an account that is refused
+#define ACCOUNT_REMEMBER_NS    (24 * 3600 * ACCOUNT_NS_SECOND) // what was too much
+#define ACCOUNT_PACE_NS        (120 * ACCOUNT_NS_SECOND)       // from login to login after a refusal; doubles
+#define ACCOUNT_PACE_MAX_NS    (3600 * ACCOUNT_NS_SECOND)
+#define ACCOUNT_GROW_NS        (60 * ACCOUNT_NS_SECOND) // of success per connection added
+#define ACCOUNT_SHRINK_NS      ACCOUNT_NS_SECOND        // complaints closer together are one
 // messages_per_minute is counted over a little more than a minute: a message that took longer to arrive than
 // the next one's must not make the server count one too many. 60/62 of the rate can be used.
 #define ACCOUNT_MINUTE_NS  (62 * ACCOUNT_NS_SECOND)
@@ -68,11 +75,15 @@ struct account {
     int64_t connections_since;       // boot; the last change of `connections`
     int64_t complained_at;           // boot; the last complaint about too many connections that was counted
     unsigned complaints;             // about too many connections in a row while there was only one
-    bool window_one;                 // the server answered out of step: one message at a time
+    unsigned open;    // connections, the one in trouble included; kept by the pool, 0: not known
+    unsigned ceiling; // connections that were too many within the last day; 0: not known
+    bool window_one;  // the server answered out of step: one message at a time
     struct bucket minute;
     int64_t auth_after;                       // boot; no new login before this (too many logins)
     unsigned auth_failures;                   // temporary ones in a row
     int64_t auth_wait;                        // ns; as probe_wait
+    int64_t login_pace;                       // ns from a login to the next; 0: none
+    int64_t login_refused_at;                 // boot; when login_pace was set
     struct account_hour hours[ACCOUNT_HOURS]; // by hour modulo their number
     uint64_t sent_total, logins_total;
     uint64_t recent_server; // index into settings->servers that worked last

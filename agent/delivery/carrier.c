@@ -119,6 +119,8 @@ static void carrier_done(struct smtp_session *session, const struct smtp_result 
         carrier_put_back(pool, message, &conclusion, &context);
         break;
     }
+    if (conclusion.trouble)
+        pool_shrink(pool);
 }
 
 // A session that never got ready is a failed connection; the next server of the list is tried before the
@@ -138,7 +140,7 @@ static void carrier_closed(struct smtp_session *session, const struct smtp_closi
     struct dispatch *dispatch = pool->dispatch;
     struct outcome outcome = outcome_of_closing(closing);
     (void)session;
-    pool->n_open--;
+    pool->account->open = pool->n_open--;
     if (!carrier->ready)
         pool->n_connecting--;
     pool->pump = true;
@@ -168,6 +170,8 @@ static void carrier_closed(struct smtp_session *session, const struct smtp_closi
         return;
     dispatch_account_changed(dispatch, pool,
         account_troubled(pool->account, &outcome, words, loop_now(dispatch->loop), clock_wall()));
+    pool->account->open = pool->n_open;
+    pool_shrink(pool);
     if (pool->account->breaker != BREAKER_CLOSED)
         pool_return_all(pool, words); // the probe's message does not wait in cur/ for the next probe
 }
@@ -200,6 +204,7 @@ static int carrier_open(struct pool *pool, struct carrier *carrier, const struct
         .oauth = credentials->oauth,
         .no_chunking = pool->no_chunking,
         .window = carrier->window,
+        .patient = account->login_pace != 0,
         .events = {.ready = carrier_ready, .done = carrier_done, .closed = carrier_closed},
         .arg = carrier,
     };
@@ -242,9 +247,22 @@ void pool_connect(struct pool *pool)
     }
     carrier->next = pool->carriers;
     pool->carriers = carrier;
-    pool->n_open++;
+    pool->account->open = ++pool->n_open;
     pool->n_connecting++;
     pool->pump = true; // more of them may be needed
+}
+
+void pool_shrink(struct pool *pool)
+{
+    unsigned staying = 0;
+    // One that is not ready is being refused, most likely: it must not push out one that was let in.
+    for (struct carrier *carrier = pool->carriers; carrier; carrier = carrier->next) {
+        if (!carrier->session || !carrier->ready || carrier->surplus ||
+            ++staying <= pool->account->connections)
+            continue;
+        carrier->surplus = true;
+        smtp_session_quit(carrier->session);
+    }
 }
 
 void pool_quit(struct pool *pool)

@@ -33,6 +33,7 @@ struct carrier { // one session
     unsigned unfiled; // messages sent over it whose outcome is not durable yet
     bool ready;       // was ready once: the account let us in
     bool useful;      // delivered something
+    bool surplus;     // it ends, because the server will not have so many
     uint64_t token;   // serial of the access token it logs in with; 0: none
     size_t server;    // index into the account's servers
 };
@@ -83,6 +84,8 @@ void pool_return_all(struct pool *pool, const char *words);
 void pool_pump(struct pool *pool);
 // Opens one more session where the account allows it now (carrier.c).
 void pool_connect(struct pool *pool);
+// Ends sessions that the account has too many of, once they have sent what they hold (carrier.c).
+void pool_shrink(struct pool *pool);
 // Ends all sessions: politely, or now.
 void pool_quit(struct pool *pool);
 void pool_abort(struct pool *pool);

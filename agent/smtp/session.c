@@ -235,6 +235,7 @@ int smtp_session_open(struct loop *loop, struct multi *multi, const struct smtp_
     session->events = params->events;
     session->arg = params->arg;
     session->no_chunking = params->no_chunking;
+    session->patient = params->patient;
     session->watch.fd = -1;
     loop_timer_init(&session->deadline, session_on_deadline, session);
     loop_timer_init(&session->soon, session_on_soon, session);

@@ -141,6 +141,7 @@ struct smtp_session_params { // borrowed until smtp_session_open returns, but fo
     const struct secret *secret;          // password or access token
     bool oauth;                           // the secret is a token: XOAUTH2
     bool no_chunking;                     // do not use BDAT even where CHUNKING is offered
+    bool patient;                         // stay while idle as long as the server allows: a login is dear
     unsigned window;                      // 1 … SMTP_WINDOW_MAX: messages in flight
     struct smtp_session_events events;
     void *arg;

@@ -165,7 +165,7 @@ static int64_t session_due(const struct smtp_session *session)
         return session->waiting_since + SESSION_QUIT_TIMEOUT;
     enum transaction_wait wait = pipeline_waits(&session->pipeline);
     if (wait == TRANSACTION_AWAITS_NOTHING && session->pipeline.n == 0)
-        return session->idle_since + timeouts->idle_ms * CLOCK_MS;
+        return session->idle_since + (session->patient ? SESSION_PATIENCE : timeouts->idle_ms * CLOCK_MS);
     if (wait < TRANSACTION_AWAITS_FINAL)
         due = since + timeouts->command_ms * CLOCK_MS;
     int64_t moved = since > session->progress ? since : session->progress;

@@ -9,8 +9,9 @@
 #define SESSION_READ_SIZE      16384 // octets of one receive
 #define SESSION_WRITES_MAX     16    // writes in one go, so that a fast connection leaves time for others
 #define SESSION_ROUNDS_MAX     16    // times that results and new mail alternate in one go
-#define SESSION_QUIT_TIMEOUT   (2 * CLOCK_SECOND) // for the reply to QUIT: nothing depends on it
-#define SESSION_RELAY_NAME_MAX 320                // octets of "server:port"
+#define SESSION_PATIENCE       (3600 * CLOCK_SECOND) // idle, where a login is dear
+#define SESSION_QUIT_TIMEOUT   (2 * CLOCK_SECOND)    // for the reply to QUIT: nothing depends on it
+#define SESSION_RELAY_NAME_MAX 320                   // octets of "server:port"
 
 enum session_state {
     SESSION_CONNECTING, // libcurl is at work
@@ -44,6 +45,7 @@ struct smtp_session {
     int64_t progress;      // when the server last took octets
     bool waiting;
     bool no_chunking;    // as asked for
+    bool patient;        // as asked for
     bool unacknowledged; // octets came in, and nothing has gone out since
     bool room_told;      // `ready` was called since there was last no room
     unsigned mails;

@@ -324,6 +324,8 @@ def unescape(text):
 class Server:
     """Start, read `port`, let the agent talk, stop; everything seen is in `connections` and `accepted`."""
 
+    connection = Connection
+
     def __init__(self, script=(), certs=None):
         self.ehlo, self.tls, self.cert, self.auth, self.auth_plain = DEFAULT_EHLO, "", "good", [], False
         self.rules, self.certs, self.client = [], certs, False
@@ -367,7 +369,7 @@ class Server:
             return self.counts.get(event, 0)
 
     async def _serve(self, reader, writer):
-        conn = Connection(self, len(self.connections) + 1, reader, writer)
+        conn = self.connection(self, len(self.connections) + 1, reader, writer)
         self.connections.append(conn)
         answering = asyncio.ensure_future(conn.answer())
         talking = asyncio.ensure_future(conn.talk())

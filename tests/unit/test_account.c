@@ -401,12 +401,61 @@ static void mail_that_gets_through_keeps_trouble_at_login_small(void **state)
     world_end(&world);
 }
 
+static void logins_keep_their_distance_after_a_refusal(void **state)
+{
+    (void)state;
+    struct world world;
+    int64_t wait = 0;
+    world_make(&world, "connections: 4");
+    assert_int_equal(account_logged_in(world.account, world.boot), ACCOUNT_SAME);
+    assert_true(account_may_connect(world.account, 1, world.boot, NULL)); // nobody has complained
+    assert_int_equal(trouble(&world, &too_many_logins), ACCOUNT_SAME);
+    pass(&world, HOUR);
+    assert_int_equal(account_logged_in(world.account, world.boot), ACCOUNT_SAME);
+    assert_false(account_may_connect(world.account, 1, world.boot, &wait));
+    assert_int_equal(wait, 2 * MINUTE);
+    pass(&world, 2 * MINUTE);
+    assert_true(account_may_connect(world.account, 1, world.boot, NULL));
+    assert_int_equal(trouble(&world, &too_many_logins), ACCOUNT_SAME); // still too fast
+    pass(&world, HOUR);
+    assert_int_equal(account_logged_in(world.account, world.boot), ACCOUNT_SAME);
+    assert_false(account_may_connect(world.account, 1, world.boot, &wait));
+    assert_int_equal(wait, 4 * MINUTE);
+    pass(&world, DAY); // the server may think otherwise by now
+    assert_int_equal(account_logged_in(world.account, world.boot), ACCOUNT_SAME);
+    assert_true(account_may_connect(world.account, 1, world.boot, NULL));
+    world_end(&world);
+}
+
 static unsigned connections_allowed(const struct world *world)
 {
     unsigned n = 0;
     while (n < 100 && account_may_connect(world->account, n, world->boot, NULL))
         n++;
     return n;
+}
+
+static void a_number_of_connections_that_was_refused_is_kept_below_for_a_day(void **state)
+{
+    (void)state;
+    struct world world;
+    world_make(&world, "connections: 10");
+    // The server takes three of ten; each of the others is refused while fewer are left.
+    for (unsigned open = 10; open > 3; open--) {
+        world.account->open = open;
+        assert_int_equal(trouble(&world, &too_many), ACCOUNT_SAME);
+    }
+    pass(&world, MINUTE);
+    assert_int_equal(connections_allowed(&world), 3);
+    for (int minute = 0; minute < 23 * 60; minute++) {
+        pass(&world, MINUTE);
+        assert_int_equal(success(&world), ACCOUNT_SAME);
+        assert_int_equal(connections_allowed(&world), 3);
+    }
+    pass(&world, HOUR);
+    assert_int_equal(success(&world), ACCOUNT_SAME);
+    assert_int_equal(connections_allowed(&world), 4); // another try
+    world_end(&world);
 }
 
 static void too_many_connections_halve_and_success_adds_one_a_minute(void **state)
@@ -891,6 +940,8 @@ int main(void)
         cmocka_unit_test(a_throttle_without_a_time_backs_off),
         cmocka_unit_test(too_many_logins_hold_back_logins_only),
         cmocka_unit_test(mail_that_gets_through_keeps_trouble_at_login_small),
+        cmocka_unit_test(logins_keep_their_distance_after_a_refusal),
+        cmocka_unit_test(a_number_of_connections_that_was_refused_is_kept_below_for_a_day),
         cmocka_unit_test(too_many_connections_halve_and_success_adds_one_a_minute),
         cmocka_unit_test(too_many_though_there_is_one_parks_after_three),
         cmocka_unit_test(a_reload_changes_connections),
