@@ -76,7 +76,7 @@ int spool_choose(const struct spool_tenant *tenant, enum spool_state to, const c
 // fsync of one state directory.
 int spool_sync(const struct spool_tenant *tenant, enum spool_state state);
 
-// Looks for a message with this inode and base name in a state of higher rank than `state` (sent, failed >
+// Looks for a message with this inode and base name in a state of higher rank than `state` (sent > failed >
 // deferred > cur > new): 1 and *ret_state, ret_name where there is one, 0 where not. What the recovery rule
 // and a claim of a file with more than one link ask. Moves only ever count variants up, so it looks at name
 // and the variants after it, until SPOOL_PROBE_GAP in a row are free, at most SPOOL_PROBE_MAX. cur is looked
@@ -85,6 +85,11 @@ int spool_sync(const struct spool_tenant *tenant, enum spool_state state);
 #define SPOOL_PROBE_MAX 4096
 int spool_find_higher(const struct spool_tenant *tenant, enum spool_state state, const char *name,
     ino_t inode, enum spool_state *ret_state, char ret_name[static SPOOL_NAME_SIZE]);
+
+// For a message with more than one name: where a state of higher rank has it too, removes `state`/name and its
+// status there, durably. 1 where it did, 0 where there was nothing to do. A power cut can leave a message that
+// was moved out of failed/ by hand, and then sent, in both.
+int spool_settle(const struct spool_tenant *tenant, enum spool_state state, const char *name, ino_t inode);
 
 // Looks in `state` (SPOOL_DEFERRED or SPOOL_FAILED) for the status file of the message that is open as fd,
 // under name or a variant next to it: 1, *ret_status and ret_name where there is one, 0 where not. It is the

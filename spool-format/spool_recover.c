@@ -36,12 +36,13 @@ struct recovery {
     unsigned returned;
 };
 
-// The states above `state`, highest rank first; SPOOL_STATES ends the list. sent and failed have one rank.
+// The states above `state`, highest rank first; SPOOL_STATES ends the list.
 static const enum spool_state *higher_states(enum spool_state state)
 {
     static const enum spool_state all[] = {SPOOL_SENT, SPOOL_FAILED, SPOOL_DEFERRED, SPOOL_CUR, SPOOL_STATES};
     static const enum spool_state of_cur[] = {SPOOL_SENT, SPOOL_FAILED, SPOOL_DEFERRED, SPOOL_STATES};
     static const enum spool_state of_deferred[] = {SPOOL_SENT, SPOOL_FAILED, SPOOL_STATES};
+    static const enum spool_state of_failed[] = {SPOOL_SENT, SPOOL_STATES};
     static const enum spool_state none[] = {SPOOL_STATES};
     switch (state) {
     case SPOOL_TMP:
@@ -51,6 +52,8 @@ static const enum spool_state *higher_states(enum spool_state state)
         return of_cur;
     case SPOOL_DEFERRED:
         return of_deferred;
+    case SPOOL_FAILED:
+        return of_failed;
     default:
         return none;
     }
@@ -71,6 +74,22 @@ int spool_find_higher(const struct spool_tenant *tenant, enum spool_state state,
             return r;
     }
     return 0;
+}
+
+int spool_settle(const struct spool_tenant *tenant, enum spool_state state, const char *name, ino_t inode)
+{
+    enum spool_state higher;
+    char higher_name[SPOOL_NAME_SIZE];
+    int r = spool_find_higher(tenant, state, name, inode, &higher, higher_name);
+    if (r <= 0)
+        return r;
+    if (TEMP_FAILURE_RETRY(unlinkat(tenant->dir[state], name, 0)) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (spool_state_has_status(state))
+        r = spool_status_remove(tenant, state, name, inode);
+    if (r >= 0)
+        r = spool_sync(tenant, state);
+    return r < 0 ? r : 1;
 }
 
 bool spool_identity_same(const struct status_identity *recorded, const struct status_identity *found)

@@ -144,6 +144,13 @@ static int survey_failed_entry(struct survey *survey, int dir, const char *name)
         return survey_orphan(survey, dir, name);
     if (fstatat(dir, name, &stat, AT_SYMLINK_NOFOLLOW) || !S_ISREG(stat.st_mode))
         return 0;
+    // Moved back to new/ by hand and sent, and the disk forgot the first of it. Nobody claims from here, so
+    // it shows here.
+    int settled = stat.st_nlink > 1 && spool_name_valid(name)
+                      ? spool_settle(survey->dirs->spool, SPOOL_FAILED, name, stat.st_ino)
+                      : 0;
+    if (settled != 0)
+        return settled < 0 ? settled : 0;
     if (survey->retention && survey_is_over(&stat, survey->config->retention.failed_ms)) {
         char status_name[SPOOL_STATUS_SIZE];
         survey_remove(survey, dir, name);

@@ -116,11 +116,12 @@ static void test_sync(void **state)
 static void test_find_higher(void **state)
 {
     struct fixture *f = *state;
-    static const enum spool_state rank[] = {SPOOL_NEW, SPOOL_CUR, SPOOL_DEFERRED, SPOOL_SENT};
+    static const enum spool_state rank[] = {SPOOL_NEW, SPOOL_CUR, SPOOL_DEFERRED, SPOOL_FAILED, SPOOL_SENT};
+    const size_t n = sizeof rank / sizeof *rank;
     char name[SPOOL_NAME_SIZE];
     enum spool_state where;
-    for (size_t low = 0; low < 4; low++) {
-        for (size_t high = 0; high < 4; high++) {
+    for (size_t low = 0; low < n; low++) {
+        for (size_t high = 0; high < n; high++) {
             if (low == high)
                 continue;
             ino_t inode = put(f, rank[low], "m", "text");
@@ -146,6 +147,24 @@ static void test_find_higher(void **state)
     put(f, SPOOL_SENT, "n", "text");
     inode = put(f, SPOOL_NEW, "n", "text"); // the same name only
     assert_int_equal(spool_find_higher(f->tenant, SPOOL_NEW, "n", inode, &where, name), 0);
+}
+
+static void test_settle(void **state)
+{
+    struct fixture *f = *state;
+    ino_t inode = put(f, SPOOL_FAILED, "m", "text");
+    put_status(f, SPOOL_FAILED, "m", inode, 4);
+    assert_int_equal(spool_settle(f->tenant, SPOOL_FAILED, "m", inode), 0); // it is nowhere else
+    assert_int_equal(linkat(f->tenant->dir[SPOOL_FAILED], "m", f->tenant->dir[SPOOL_NEW], "m", 0), 0);
+    assert_int_equal(spool_settle(f->tenant, SPOOL_FAILED, "m", inode), 0); // only lower
+    assert_int_equal(at(f, SPOOL_FAILED, "m"), inode);
+    assert_int_equal(linkat(f->tenant->dir[SPOOL_FAILED], "m", f->tenant->dir[SPOOL_SENT], "m~2", 0), 0);
+    assert_int_equal(spool_settle(f->tenant, SPOOL_FAILED, "m", inode), 1);
+    assert_int_equal(at(f, SPOOL_FAILED, "m"), 0);
+    assert_int_equal(at(f, SPOOL_FAILED, "m.status"), 0);
+    assert_int_equal(at(f, SPOOL_SENT, "m~2"), inode);
+    assert_int_equal(spool_settle(f->tenant, SPOOL_SENT, "m~2", inode), 0); // nothing is above it
+    assert_int_equal(at(f, SPOOL_SENT, "m~2"), inode);
 }
 
 static void test_find_status(void **state)
@@ -238,6 +257,7 @@ int main(void)
         TEST(test_stale),
         TEST(test_sync),
         TEST(test_find_higher),
+        TEST(test_settle),
         TEST(test_find_status),
         TEST(test_reused_inode),
         TEST(test_origin),

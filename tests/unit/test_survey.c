@@ -129,6 +129,26 @@ static void it_counts_what_is_there(void **state)
     survey_free(NULL);
 }
 
+// What a power cut leaves of a message that was moved out of failed/ by hand and then sent (btrfs).
+static void a_message_in_failed_and_sent_is_sent(void **state)
+{
+    struct world *world = *state;
+    put_in(world->acme, SPOOL_FAILED, "both", "12345");
+    put_in(world->acme, SPOOL_FAILED, "linked", "12345"); // with a second name that is no state's
+    put_status(world, SPOOL_FAILED, "both", 0);
+    assert_int_equal(
+        linkat(dir_of(world->acme, SPOOL_FAILED), "both", dir_of(world->acme, SPOOL_SENT), "both", 0), 0);
+    assert_int_equal(
+        linkat(dir_of(world->acme, SPOOL_FAILED), "linked", dir_of(world->acme, SPOOL_HOLD), "other", 0), 0);
+    struct survey *survey = survey_of(world, false, false);
+    assert_int_equal(survey->counts[OBSERVE_FAILED].count, 1);
+    assert_false(is_there(world, SPOOL_FAILED, "both"));
+    assert_false(is_there(world, SPOOL_FAILED, "both.status"));
+    assert_true(is_there(world, SPOOL_SENT, "both"));
+    assert_true(is_there(world, SPOOL_FAILED, "linked"));
+    survey_free(survey);
+}
+
 static void it_finds_what_events_missed(void **state)
 {
     struct world *world = *state;
@@ -380,6 +400,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(it_counts_what_is_there),
+        TEST(a_message_in_failed_and_sent_is_sent),
         TEST(it_finds_what_events_missed),
         TEST(a_release_makes_everything_due_that_was_deferred_before),
         TEST(a_release_of_more_than_there_is_room_for_says_so),
