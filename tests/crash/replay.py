@@ -9,6 +9,7 @@ import pathlib
 import random
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -16,7 +17,7 @@ from scenario import Accepted
 from support.agent import binary, environment
 from support.wait import wait_until
 from sweep import SUBMITTED
-from volume import Mounted, copy, make
+from volume import Mounted, copy, end_with_parent, make
 
 DISK = pathlib.Path(__file__).resolve().parents[2] / "build-crash/crash/disk"
 RECORD = struct.Struct("=IIQq")
@@ -42,13 +43,27 @@ def read_log(path):
     return records
 
 
+def missing():
+    """Why there can be no such disk here, or None."""
+    with tempfile.TemporaryDirectory() as directory:
+        image, place = pathlib.Path(directory, "image"), pathlib.Path(directory, "place")
+        image.write_bytes(bytes(4096))
+        place.mkdir()
+        script = f"'{DISK}' '{image}' '{directory}/log' '{place}' & for i in $(seq 200); do [ -e '{place}/disk' ] && break; " \
+            f"kill -0 $! || exit 1; sleep 0.02; done; cat '{place}/disk' >/dev/null && umount '{place}' && wait $!"
+        done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script], capture_output=True,
+                              text=True, timeout=30)
+        return None if done.returncode == 0 else f"no FUSE here: {done.stderr.strip()}"
+
+
 class Recorder:
     """An image behind the disk that remembers, mounted at stage.disk until close()."""
 
     def __init__(self, stage, kind, image):
         self.log, self.place = stage.directory / "disk.log", stage.directory / "fuse"
         self.place.mkdir(exist_ok=True)
-        self.process = subprocess.Popen([str(DISK), str(image), str(self.log), str(self.place)], stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen([str(DISK), str(image), str(self.log), str(self.place)], stdin=subprocess.DEVNULL,
+                                        preexec_fn=end_with_parent)
         self.mounted = None
         try:
             wait_until((self.place / "disk").exists, 20, "the disk that remembers")
@@ -92,7 +107,7 @@ class Agent:
     def record(self, stage):
         process = subprocess.Popen([binary(), "run", "--config", str(stage.config.path)], stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(stage.clock),
-                                   cwd=stage.directory)
+                                   cwd=stage.directory, preexec_fn=end_with_parent)
         try:
             self.lines = Lines(process.stdout)
             assert stage.play(lambda: process.poll() is not None), "the agent ended by itself\n" + self.lines.until(ENDLESS)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kills, power cuts and replayed disks: the whole of it, or a sample.
 
-    run.py sweep [--fs ext4,xfs] [--what agent,submit,token] [--sample N] [--record FILE] …
+    run.py sweep [--fs ext4,xfs] [--what agent,recovery,submit,token] [--sample N] [--record FILE] …
     run.py replay [--fs ext4,xfs,btrfs] [--states N] [--record FILE] …
 
 Needs root and loop devices, and says so where they are missing (exit status 77). `make crash` runs both as a whole;
@@ -13,7 +13,6 @@ import argparse
 import collections
 import concurrent.futures
 import contextlib
-import functools
 import json
 import multiprocessing
 import os
@@ -31,14 +30,17 @@ from scenario import Stage  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARIES = {"": "outtray", "directory-sync": "outtray-no-directory-sync", "recovery-rank": "outtray-no-recovery-rank"}
-STATES = {"agent": sweep.agent_state, "submit": sweep.submit_state, "token": sweep.token_state}
+STATES = {"agent": sweep.agent_state, "recovery": sweep.recovery_state, "submit": sweep.submit_state, "token": sweep.token_state}
 SKIP = 77
+# Where the first agent is killed, for kills of the one that recovers: by the number of the call.
+FIRST = [{"first": number} for number in (14, 26, 38, 50)]
 
 stage = None  # of this worker
 
 
 def begin_worker(room, connections, window):
     global stage
+    volume.end_with_parent()
     volume.apart()
     stage = Stage(room / f"worker.{os.getpid()}", connections, window)
     stage.config.write()
@@ -104,15 +106,16 @@ def choose(count, sample, rng):
     return sorted({1, count + 1, *rng.sample(every, sample)})
 
 
-def sweep_one(options, what, kind, shape, tally):
+def sweep_one(options, what, kind, shape, tally, more=None):
+    """more: what each target has besides the call that is killed at."""
     connections, window = map(int, shape.split("x"))
     rng = random.Random(options.seed)
     with workers(options, connections, window) as (room, pool):
         template = pool.submit(make_template, what, kind, room, connections, window).result()
-        first = pool.submit(one, what, kind, template, {}, True).result()
+        first = pool.submit(one, what, kind, template, {**(more or {})}, True).result()
         where = f"{what} on {kind}, {connections} connections with a window of {window}"
         tally.add(first, where)
-        targets = [{"kill": number} for number in choose(len(first["calls"]), options.sample, rng)]
+        targets = [{"kill": number, **(more or {})} for number in choose(len(first["calls"]), options.sample, rng)]
         cuts = [True] if options.sample else [True, False]
         jobs = {pool.submit(one, what, kind, template, target, cut): target for cut in cuts for target in targets}
         for job in concurrent.futures.as_completed(jobs):
@@ -124,7 +127,7 @@ def sweep_one(options, what, kind, shape, tally):
         # The threads take turns as they like: what was seen but not met is aimed at by name.
         for _ in range(3):
             missed = sorted(name for name in tally.listed if not tally.killed[name])
-            jobs = [pool.submit(one, what, kind, template, {"at": name}, True) for name in missed if "INODE" not in name]
+            jobs = [pool.submit(one, what, kind, template, {"at": name, **(more or {})}, True) for name in missed if "INODE" not in name]
             for job in concurrent.futures.as_completed(jobs):
                 tally.add(job.result(), where)
 
@@ -134,8 +137,9 @@ def sweep_main(options):
     for what in options.what.split(","):
         for kind in options.fs.split(","):
             for shape in options.shapes.split(",") if what == "agent" else ["1x1"]:
-                if not (options.without and tally.found):
-                    sweep_one(options, what, kind, shape, tally)
+                for more in FIRST if what == "recovery" else [None]:
+                    if not (options.without and tally.found):
+                        sweep_one(options, what, kind, shape, tally, more)
     missed = sorted(name for name in tally.listed if not tally.killed[name])
     return {"states": tally.states, "kills": sum(tally.killed.values()), "calls_met": len(tally.killed),
             "calls_seen": len(tally.listed), "calls_missed": missed if not options.sample else len(missed),
@@ -176,7 +180,7 @@ def arguments(argv=None):
         part.add_argument("--without", choices=[name for name in BINARIES if name], default="",
                           help="with a binary that lacks this; then findings are wanted")
         if verb == "sweep":
-            part.add_argument("--what", default="agent,submit,token")
+            part.add_argument("--what", default="agent,recovery,submit,token")
             part.add_argument("--shapes", default="1x1,2x4", help="connections x window")
             part.add_argument("--sample", type=int, default=0, help="kills for each file system; default: at every call")
         else:
@@ -187,7 +191,7 @@ def arguments(argv=None):
 
 def main():
     options = arguments()
-    reason = volume.missing(*options.fs.split(","))
+    reason = volume.missing(*options.fs.split(",")) or (options.verb == "replay" and replay.missing())
     if reason:
         print(f"skipped: {reason}")
         return SKIP

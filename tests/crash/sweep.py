@@ -6,10 +6,9 @@ import pathlib
 import re
 import subprocess
 
-from scenario import Stage
 from support.agent import binary, environment
 from support.provider import Provider
-from volume import Mounted, copy
+from volume import Mounted, copy, end_with_parent
 
 TRACER = pathlib.Path(__file__).resolve().parents[2] / "build-crash/crash/tracer"
 
@@ -18,7 +17,7 @@ def traced(stage, options, command, **popen):
     """Starts command under the tracer; its list of calls goes to stage.calls."""
     stage.calls = stage.directory / "calls"
     return subprocess.Popen([str(TRACER), "--below", str(stage.disk), "--list", str(stage.calls), *options, "--", *command],
-                            env=environment(stage.clock), cwd=stage.directory, **popen)
+                            env=environment(stage.clock), cwd=stage.directory, preexec_fn=end_with_parent, **popen)
 
 
 def options_of(target):
@@ -43,31 +42,49 @@ def calls_of(stage):
     return [plain(line) for line in lines], plain(killed) if killed else None
 
 
-def finish_process(process, stage):
-    code = process.wait(60)
-    assert code in (0, 137), f"the agent ended with {code}\n{stage.agent.log_text()[-3000:]}"
-    return code
+def run_traced(stage, target, *options, play=None):
+    """An agent under the tracer, which dies at the target or ends by itself; play: sees it through its acts. Returns the
+    exit status."""
+    with open(stage.agent.output, "ab") as out:
+        process = traced(stage, options_of(target), [binary(), "run", *options, "--config", str(stage.config.path)],
+                         stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    try:
+        if play and play(lambda: process.poll() is not None):
+            process.terminate()
+        code = process.wait(60)
+        assert code in (0, 1, 137), f"the agent ended with {code}\n{stage.agent.log_text()[-3000:]}"
+        return code
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def agent_state(stage, kind, template, target, cut=True):
     """One state: plays the scenario, kills at the target, cuts the power, recovers, judges. Returns the findings."""
+    def crash():
+        return run_traced(stage, target, play=stage.play)
+    return crashed_state(stage, kind, template, target, cut, crash)
+
+
+def recovery_state(stage, kind, template, target, cut=True):
+    """The same for the agent that recovers: one was killed at the call number target["first"] before it."""
+    def crash():
+        run_traced(stage, {"kill": target["first"]}, play=stage.play)
+        stage.crashes = 2
+        stage.a_day_later()
+        return run_traced(stage, target, "--once")
+    return crashed_state(stage, kind, template, target, cut, crash)
+
+
+def crashed_state(stage, kind, template, target, cut, crash):
     stage.reset()
     image = stage.directory / "image"
     copy(template, image)
     stage.agent.output.unlink(missing_ok=True)
     disk = Mounted(kind, image, stage.disk)
     try:
-        with open(stage.agent.output, "ab") as out:
-            process = traced(stage, options_of(target), [binary(), "run", "--config", str(stage.config.path)],
-                             stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        try:
-            if stage.play(lambda: process.poll() is not None):
-                process.terminate()
-            code = finish_process(process, stage)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        code = crash()
         if cut:
             disk.cut()
     finally:

@@ -9,6 +9,7 @@ import fcntl
 import os
 import pathlib
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
@@ -22,7 +23,7 @@ MAKE = {
     "btrfs": (128, ["mkfs.btrfs", "-q", "-f", "-K", "-m", "single", "-d", "single"]),
 }
 OPTIONS = {"xfs": ["nouuid"]}  # copies of one image are mounted at the same time
-CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
+CLONE_NEWNS, MS_REC, MS_PRIVATE, PR_SET_PDEATHSIG = 0x20000, 0x4000, 0x40000, 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -30,6 +31,11 @@ def apart():
     """Moves this process into a mount namespace of its own."""
     if _libc.unshare(CLONE_NEWNS) or _libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
         raise OSError(ctypes.get_errno(), "no mount namespace")
+
+
+def end_with_parent():
+    """For a process that was just made: it is killed where its parent ends."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def missing(*kinds):
