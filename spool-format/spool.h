@@ -86,9 +86,9 @@ int spool_sync(const struct spool_tenant *tenant, enum spool_state state);
 int spool_find_higher(const struct spool_tenant *tenant, enum spool_state state, const char *name,
     ino_t inode, enum spool_state *ret_state, char ret_name[static SPOOL_NAME_SIZE]);
 
-// For a message with more than one name: where a state of higher rank has it too, removes `state`/name and its
-// status there, durably. 1 where it did, 0 where there was nothing to do. A power cut can leave a message that
-// was moved out of failed/ by hand, and then sent, in both.
+// For a message with more than one name: where a state of higher rank has it too, removes `state`/name and
+// its status there, durably. 1 where it did, 0 where there was nothing to do. A power cut can leave a message
+// that was moved out of failed/ by hand, and then sent, in both.
 int spool_settle(const struct spool_tenant *tenant, enum spool_state state, const char *name, ino_t inode);
 
 // Looks in `state` (SPOOL_DEFERRED or SPOOL_FAILED) for the status file of the message that is open as fd,

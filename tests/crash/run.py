@@ -117,7 +117,7 @@ def sweep_one(options, what, kind, shape, tally, more=None):
         tally.add(first, where)
         targets = [{"kill": number, **(more or {})} for number in choose(len(first["calls"]), options.sample, rng)]
         cuts = [True] if options.sample else [True, False]
-        jobs = {pool.submit(one, what, kind, template, target, cut): target for cut in cuts for target in targets}
+        jobs = [pool.submit(one, what, kind, template, target, cut) for cut in cuts for target in targets]
         for job in concurrent.futures.as_completed(jobs):
             tally.add(job.result(), where)
             if options.without and tally.found:
@@ -127,7 +127,8 @@ def sweep_one(options, what, kind, shape, tally, more=None):
         # The threads take turns as they like: what was seen but not met is aimed at by name.
         for _ in range(3):
             missed = sorted(name for name in tally.listed if not tally.killed[name])
-            jobs = [pool.submit(one, what, kind, template, {"at": name, **(more or {})}, True) for name in missed if "INODE" not in name]
+            jobs = [pool.submit(one, what, kind, template, {"at": name, **(more or {})}, True) for name in missed
+                    if "INODE" not in name]
             for job in concurrent.futures.as_completed(jobs):
                 tally.add(job.result(), where)
 
@@ -156,8 +157,9 @@ def replay_main(options):
             count = max(1, options.states // len(options.fs.split(",")) // (1 if what == "agent" else 4))
             with workers(options, 1, 1) as (_, pool):
                 rounds = max(options.jobs, count // 100)  # each is a recording of its own
-                jobs = [pool.submit(replayed, what, kind, count // rounds + (number < count % rounds), options.seed + number,
-                                    bool(options.without)) for number in range(rounds)]
+                counts = [count // rounds + (number < count % rounds) for number in range(rounds)]
+                jobs = [pool.submit(replayed, what, kind, part, options.seed + number, bool(options.without))
+                        for number, part in enumerate(counts)]
                 for job in concurrent.futures.as_completed(jobs):
                     for result in job.result():
                         states[f"{what} on {kind}"] += 1

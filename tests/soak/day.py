@@ -64,7 +64,8 @@ class Day(House):
 
     def read_waits(self, text):
         """(time, wait) of each attempt that deferred a message, as the log has it, in seconds."""
-        for at, serial, due in re.findall(r"^time=(\S+) event=deferred tenant=\S+ name=S\.(\d+)\.soak .*? next=(\S+)", text, re.M):
+        deferred = r"^time=(\S+) event=deferred tenant=\S+ name=S\.(\d+)\.soak .*? next=(\S+)"
+        for at, serial, due in re.findall(deferred, text, re.M):
             self.attempts.setdefault(int(serial), []).append((parse(at), parse(due) - parse(at)))
 
     def check_waits(self):

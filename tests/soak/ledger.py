@@ -140,7 +140,7 @@ def bounds(receiver, in_flight, window):
         if repeats > window * dropped:
             raise Wrong(f"life {number}: {repeats} repeats after {dropped} lost connections with a window of {window}")
         if repeats_kill > in_flight + window * dropped:
-            raise Wrong(f"life {number}: its end repeated {repeats_kill}, with {in_flight} in flight and {dropped} connections lost")
+            raise Wrong(f"life {number}: its end repeated {repeats_kill}; {in_flight} in flight, {dropped} connections lost")
         for key, value in zip(totals, (dropped, repeats, repeats_kill, accepted)):
             totals[key] += value
         totals["most_after_one_kill"] = max(totals["most_after_one_kill"], repeats_kill)
