@@ -106,6 +106,8 @@ static void open_done(struct desk_job *job)
     if (open->error) {
         bool first = !tenant->opened_failed;
         tenant->opened_failed = clock_boot();
+        if (tenant->dirs) // replaced by what cannot be used: what is still open is not the tenant's any more
+            dispatch_tenant_close(dispatch, tenant);
         if (first)
             log_event(dispatch->log, LOG_ERROR_LEVEL, "tenant_unavailable",
                 open->error == -EXDEV
