@@ -30,6 +30,14 @@ enum config_envelope_from { CONFIG_ENVELOPE_ACCOUNT, CONFIG_ENVELOPE_MESSAGE };
 enum config_notify { CONFIG_NOTIFY_NONE, CONFIG_NOTIFY_SENDER, CONFIG_NOTIFY_ADDRESS };
 enum config_reply_to { CONFIG_REPLY_TO_NONE, CONFIG_REPLY_TO_ORIGINAL };
 enum config_log_format { CONFIG_LOG_LOGFMT, CONFIG_LOG_JSON };
+enum config_syslog { // facilities
+    CONFIG_SYSLOG_NONE,
+    CONFIG_SYSLOG_MAIL,
+    CONFIG_SYSLOG_DAEMON,
+    CONFIG_SYSLOG_USER,
+    CONFIG_SYSLOG_LOCAL0, // the seven others follow
+    CONFIG_SYSLOG_LOCAL7 = CONFIG_SYSLOG_LOCAL0 + 7,
+};
 
 // Which part of the program acts on a key. BASE is the delivery of mail itself.
 enum config_feature {
@@ -162,7 +170,8 @@ struct config {
     } limits;
     struct {
         enum config_log_format format;
-        const char *file; // "" is standard error
+        const char *file; // "" is standard error, or with syslog nowhere
+        enum config_syslog syslog;
     } log;
     struct {
         bool textfile;

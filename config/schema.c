@@ -16,6 +16,8 @@ static const char *const flows[] = {
 static const char *const envelopes[] = {"account", "message", NULL};
 static const char *const reply_tos[] = {"none", "original", NULL};
 static const char *const log_formats[] = {"logfmt", "json", NULL};
+static const char *const facilities[] = {"none", "mail", "daemon", "user", "local0", "local1", "local2",
+    "local3", "local4", "local5", "local6", "local7", NULL};
 
 // Where a row's value goes, by the scope of the row.
 #define F(field) .offset = offsetof(struct global_draft, config.field)
@@ -113,6 +115,7 @@ static const struct schema_key keys[] = {
     {.path = "log", .type = SCHEMA_MAP},
     {.path = "log.format", .type = SCHEMA_CHOICE, .fallback = "logfmt", .choices = log_formats, F(log.format)},
     {.path = "log.file", .type = SCHEMA_TEXT, .problem = text_absolute, F(log.file)},
+    {.path = "log.syslog", .type = SCHEMA_CHOICE, .fallback = "none", .choices = facilities, F(log.syslog)},
     {.path = "metrics", .type = SCHEMA_MAP},
     {.path = "metrics.textfile", .type = SCHEMA_BOOL, .fallback = "true", F(metrics.textfile)},
     {.path = "metrics.listen", .type = SCHEMA_TEXT, METRICS, .problem = text_listen, F(metrics.listen)},

@@ -1,6 +1,7 @@
 // Building and writing log lines.
 #include "log.h"
 #include "clock.h"
+#include "syslog_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,14 +10,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
+// Octets of "<N>".
+#define LEVEL_MARK 3
+
 struct log {
-    pthread_mutex_t lock; // guards fd and torn
-    int fd;
+    pthread_mutex_t lock; // guards all down to torn
+    int fd;               // -1: syslog only
+    bool journal;         // fd leads to the journal: it wants the levels
+    struct syslog_socket syslog;
     bool torn; // the last write ended within a line
-    _Atomic bool json;
+    _Atomic bool json, levels;
     _Atomic uint64_t lost;
 };
 
@@ -27,25 +35,59 @@ const char *log_level_name(enum log_level level)
     return level_names[level];
 }
 
-static int log_open_file(const char *file)
+// The priorities of syslog(3) for our levels; the marks of sd-daemon(3) are the same numbers.
+static const char priorities[] = {
+    [LOG_ERROR_LEVEL] = LOG_ERR,
+    [LOG_WARNING_LEVEL] = LOG_WARNING,
+    [LOG_NOTICE_LEVEL] = LOG_NOTICE,
+    [LOG_INFO_LEVEL] = LOG_INFO,
+    [LOG_DEBUG_LEVEL] = LOG_DEBUG,
+};
+
+// systemd names the journal's stream by device and inode; standard error may have been redirected since.
+static bool stderr_is_journal(void)
 {
-    if (!*file)
-        return fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-    return open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+    const char *stream = getenv("JOURNAL_STREAM");
+    struct stat stat;
+    unsigned long long device, inode;
+    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &stat) == 0 &&
+           stat.st_dev == device && stat.st_ino == inode;
 }
 
-int log_open(bool json, const char *file, struct log **ret_log)
+// *ret_fd is -1 where the target has no file.
+static int log_open_file(const struct log_target *target, int *ret_fd)
+{
+    *ret_fd = -1;
+    if (!*target->file && target->facility != LOG_NO_SYSLOG)
+        return 0;
+    *ret_fd = *target->file ? open(target->file,
+                                  O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640)
+                            : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    return *ret_fd < 0 ? -errno : 0;
+}
+
+static void log_aim(struct log *log, const struct log_target *target, int fd)
+{
+    log->fd = fd;
+    log->journal = !*target->file && fd >= 0 && stderr_is_journal();
+    log->torn = false;
+    syslog_socket_set(&log->syslog, target->facility);
+    atomic_store(&log->json, target->json);
+    atomic_store(&log->levels, log->journal || target->facility != LOG_NO_SYSLOG);
+}
+
+int log_open(const struct log_target *target, struct log **ret_log)
 {
     struct log *log = calloc(1, sizeof *log);
     if (!log)
         return -ENOMEM;
-    log->json = json;
-    log->fd = log_open_file(file);
-    if (log->fd < 0) {
-        int error = -errno;
+    int fd, error = log_open_file(target, &fd);
+    if (error) {
         free(log);
         return error;
     }
+    syslog_socket_init(&log->syslog);
+    log_aim(log, target, fd);
     pthread_mutex_init(&log->lock, NULL);
     *ret_log = log;
     return 0;
@@ -55,23 +97,24 @@ void log_close(struct log *log)
 {
     if (!log)
         return;
-    close(log->fd);
+    if (log->fd >= 0)
+        close(log->fd);
+    syslog_socket_set(&log->syslog, LOG_NO_SYSLOG);
     pthread_mutex_destroy(&log->lock);
     free(log);
 }
 
-int log_reopen(struct log *log, bool json, const char *file)
+int log_reopen(struct log *log, const struct log_target *target)
 {
-    int fd = log_open_file(file);
-    if (fd < 0)
-        return -errno;
+    int fd, error = log_open_file(target, &fd);
+    if (error)
+        return error;
     pthread_mutex_lock(&log->lock);
     int old = log->fd;
-    log->fd = fd;
-    log->torn = false;
+    log_aim(log, target, fd);
     pthread_mutex_unlock(&log->lock);
-    close(old);
-    atomic_store(&log->json, json);
+    if (old >= 0)
+        close(old);
     return 0;
 }
 
@@ -79,6 +122,7 @@ void log_lines_init(struct log_lines *lines, const struct log *log)
 {
     buffer_init(&lines->text, LOG_LINES_MAX);
     lines->json = atomic_load(&log->json);
+    lines->levels = atomic_load(&log->levels);
     lines->first = true;
     lines->start = 0;
     lines->lost = 0;
@@ -216,8 +260,9 @@ static void put_digits(char *end, int digits, int value)
         *--end = (char)('0' + value % 10);
 }
 
-void log_line_begin(struct log_lines *lines, int64_t time, const char *event)
+void log_line_begin(struct log_lines *lines, int64_t time, enum log_level level, const char *event)
 {
+    const char mark[LEVEL_MARK] = {'<', (char)('0' + priorities[level]), '>'};
     struct timespec when = clock_timespec(time);
     struct tm utc;
     char text[] = "YYYY-MM-DDTHH:MM:SS.mmmZ";
@@ -231,6 +276,8 @@ void log_line_begin(struct log_lines *lines, int64_t time, const char *event)
     put_digits(text + 23, 3, (int)(when.tv_nsec / CLOCK_MS));
     lines->first = true;
     lines->start = lines->text.length;
+    if (lines->levels)
+        buffer_append(&lines->text, mark, sizeof mark);
     log_line_data(lines, "time", text, sizeof text - 1);
     log_line_text(lines, "event", event);
 }
@@ -261,25 +308,65 @@ static size_t log_put(int fd, const char *text, size_t length)
     return done;
 }
 
+// Each line with its level to syslog; how many were lost.
+static uint64_t log_send(struct log *log, const struct log_lines *lines)
+{
+    const char *at = lines->text.data, *end = at + lines->text.length;
+    uint64_t lost = 0;
+    while (at < end) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        size_t length = (size_t)((stop ? stop : end) - at), mark = lines->levels ? LEVEL_MARK : 0;
+        int priority = lines->levels ? at[1] - '0' : LOG_INFO;
+        lost += syslog_socket_send(&log->syslog, priority, at + mark, length - mark) < 0;
+        at += length + 1;
+    }
+    return lost;
+}
+
+// Takes the marks out of the lines, which a file does not want.
+static void lines_unmark(struct log_lines *lines)
+{
+    char *to = lines->text.data;
+    const char *at = to, *end = at + lines->text.length;
+    while (at < end) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        size_t length = (size_t)((stop ? stop + 1 : end) - at);
+        memmove(to, at + LEVEL_MARK, length - LEVEL_MARK);
+        to += length - LEVEL_MARK;
+        at += length;
+    }
+    buffer_truncate(&lines->text, (size_t)(to - lines->text.data));
+    lines->levels = false;
+}
+
+// What was collected to the file or standard error; how many times something was lost.
+static uint64_t log_append(struct log *log, const char *text, size_t length)
+{
+    if (log->torn)
+        log->torn = log_put(log->fd, "\n", 1) != 1;
+    if (log->torn)
+        return 1;
+    size_t done = log_put(log->fd, text, length);
+    log->torn = done < length && done > 0 && text[done - 1] != '\n';
+    return done < length;
+}
+
 void log_write(struct log *log, struct log_lines *lines)
 {
-    const char *text = lines->text.data;
-    size_t length = lines->text.length;
     uint64_t lost = lines->lost;
     pthread_mutex_lock(&log->lock);
-    if (length && log->torn)
-        log->torn = log_put(log->fd, "\n", 1) != 1;
-    if (length && log->torn) {
-        lost++;
-    } else if (length) {
-        size_t done = log_put(log->fd, text, length);
-        lost += done < length;
-        log->torn = done < length && done > 0 && text[done - 1] != '\n';
+    if (lines->text.length && log->syslog.facility != LOG_NO_SYSLOG)
+        lost += log_send(log, lines);
+    if (lines->text.length && log->fd >= 0) {
+        if (lines->levels && !log->journal)
+            lines_unmark(lines);
+        lost += log_append(log, lines->text.data, lines->text.length);
     }
     pthread_mutex_unlock(&log->lock);
     atomic_fetch_add(&log->lost, lost);
     buffer_clear(&lines->text);
     lines->json = atomic_load(&log->json);
+    lines->levels = atomic_load(&log->levels);
     lines->first = true;
     lines->start = 0;
     lines->lost = 0;
@@ -294,7 +381,7 @@ void log_event(struct log *log, enum log_level level, const char *event, const c
 {
     struct log_lines lines;
     log_lines_init(&lines, log);
-    log_line_begin(&lines, clock_wall(), event);
+    log_line_begin(&lines, clock_wall(), level, event);
     log_line_text(&lines, "level", log_level_name(level));
     log_line_text(&lines, "msg", msg);
     va_list pairs;

@@ -1,8 +1,13 @@
-// The log: lines of key and value, as logfmt or JSON, to standard error or a file that can be reopened.
+// The log: lines of key and value, as logfmt or JSON, to standard error, to a file that can be reopened, or
+// to syslog.
 //
 // Lines are built in a struct log_lines and written in one write(2), so lines of several threads never mix.
 // Values are quoted where needed and control bytes escaped, whatever they hold: what a server says is data.
 // Every line starts with time and event.
+//
+// Each line has a level. The journal is told it by "<N>" in front of the line (sd-daemon(3)) where standard
+// error leads there, syslog by the priority of the datagram (RFC 3164, as syslog(3) of glibc sends it); a
+// file gets the bare line.
 #ifndef OUTTRAY_AGENT_BASE_LOG_H
 #define OUTTRAY_AGENT_BASE_LOG_H
 
@@ -18,16 +23,27 @@ const char *log_level_name(enum log_level level); // "error", "warning", "notice
 
 struct log;
 
-// file "" is standard error; it is opened for appending (O_NOFOLLOW, mode 0640). 0 or negative errno.
-int log_open(bool json, const char *file, struct log **ret_log);
+// Where the lines go.
+struct log_target {
+    bool json;
+    const char *file; // "": standard error, or with syslog nowhere
+    int facility;     // of syslog: LOG_MAIL, LOG_DAEMON, … (syslog(3)); LOG_NO_SYSLOG: none
+};
+#define LOG_NO_SYSLOG (-1)
+
+// The file is opened for appending (O_NOFOLLOW, mode 0640). 0 or negative errno. A syslog that is not there
+// is no error: it is looked for again, and lines until then are lost and counted.
+int log_open(const struct log_target *target, struct log **ret_log);
 void log_close(struct log *log); // takes NULL
-// Opens the file again by its name (after a rotation), or another one. The old one stays in use on failure.
-int log_reopen(struct log *log, bool json, const char *file);
+// Opens the file again by its name (after a rotation), or another target. The old one stays in use on
+// failure.
+int log_reopen(struct log *log, const struct log_target *target);
 
 // Lines being built; several may be collected before they are written.
 struct log_lines {
     struct buffer text;
     bool json;
+    bool levels;   // each line begins with "<N>"
     bool first;    // no key was written in this line
     size_t start;  // of the line being built
     uint64_t lost; // lines left out because memory or LOG_LINES_MAX did not allow them
@@ -35,7 +51,7 @@ struct log_lines {
 void log_lines_init(struct log_lines *lines, const struct log *log);
 void log_lines_release(struct log_lines *lines);
 // time is wall clock in nanoseconds.
-void log_line_begin(struct log_lines *lines, int64_t time, const char *event);
+void log_line_begin(struct log_lines *lines, int64_t time, enum log_level level, const char *event);
 void log_line_text(
     struct log_lines *lines, const char *key, const char *value); // NULL value: the key is left out
 void log_line_data(struct log_lines *lines, const char *key, const char *value, size_t length);

@@ -4,6 +4,7 @@
 #include "agent/delivery/progress.h"
 #include "agent/observe/listener.h"
 
+#include <assert.h>
 #include <curl/curl.h>
 #include <dirent.h>
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #define AGENT_STEP_NS (1 * CLOCK_SECOND) // a change of wall less boot above this is a step of the clock
@@ -315,6 +317,30 @@ static void agent_raise_limits(void)
     (void)prctl(PR_SET_DUMPABLE, 0); // secrets must not get into core files
 }
 
+struct log_target agent_log_target(const struct config *config)
+{
+    static const int facilities[] = {
+        [CONFIG_SYSLOG_NONE] = LOG_NO_SYSLOG,
+        [CONFIG_SYSLOG_MAIL] = LOG_MAIL,
+        [CONFIG_SYSLOG_DAEMON] = LOG_DAEMON,
+        [CONFIG_SYSLOG_USER] = LOG_USER,
+        [CONFIG_SYSLOG_LOCAL0] = LOG_LOCAL0,
+        LOG_LOCAL1,
+        LOG_LOCAL2,
+        LOG_LOCAL3,
+        LOG_LOCAL4,
+        LOG_LOCAL5,
+        LOG_LOCAL6,
+        LOG_LOCAL7,
+    };
+    static_assert(sizeof facilities / sizeof *facilities == CONFIG_SYSLOG_LOCAL7 + 1, "a facility each");
+    return (struct log_target){
+        .json = config->log.format == CONFIG_LOG_JSON,
+        .file = config->log.file,
+        .facility = facilities[config->log.syslog],
+    };
+}
+
 int agent_run(const struct config *config, const struct config_checks *checks, bool once)
 {
     struct agent agent = {.checks = checks, .lock_fd = -1, .signal_fd = -1};
@@ -323,7 +349,8 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
     dispatch->spool_fd = dispatch->state_fd = -1;
     umask(0027);
     agent_raise_limits();
-    int error = log_open(config->log.format == CONFIG_LOG_JSON, config->log.file, &dispatch->log);
+    struct log_target target = agent_log_target(config);
+    int error = log_open(&target, &dispatch->log);
     if (error)
         return agent_fail(EX_CANTCREAT, "the log cannot be opened:", config->log.file, error);
     error = notify_open(&agent.notify);

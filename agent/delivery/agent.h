@@ -34,6 +34,9 @@ struct agent {
 // broke, EX_OSERR. Errors are printed on standard error.
 int agent_run(const struct config *config, const struct config_checks *checks, bool once);
 
+// Where the log of this configuration goes; borrows its texts.
+struct log_target agent_log_target(const struct config *config);
+
 // reload.c: takes a new configuration from the file (on SIGHUP), and applies the first one.
 void agent_reload(struct agent *agent);
 int agent_apply(struct agent *agent, const struct config *config);

@@ -169,7 +169,8 @@ static void reload_done(struct desk_job *job)
     if (restart)
         config = dispatch->config;
     // The log is reopened in any case: the old file may have been rotated away.
-    int error = log_reopen(dispatch->log, config->log.format == CONFIG_LOG_JSON, config->log.file);
+    struct log_target target = agent_log_target(config);
+    int error = log_reopen(dispatch->log, &target);
     if (error)
         log_event(dispatch->log, LOG_ERROR_LEVEL, "log_reopen_failed", "the old log file stays in use",
             "reason", strerror(-error), NULL);

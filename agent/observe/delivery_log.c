@@ -15,6 +15,16 @@ static const char *const event_names[] = {
     [DELIVERY_EXPIRED] = "expired",
 };
 
+// A refusal is worth a look, a delay may be; success is no error, whatever the target is.
+static const enum log_level event_levels[] = {
+    [DELIVERY_SENT] = LOG_INFO_LEVEL,
+    [DELIVERY_DEFERRED] = LOG_NOTICE_LEVEL,
+    [DELIVERY_FAILED] = LOG_WARNING_LEVEL,
+    [DELIVERY_RETURNED] = LOG_INFO_LEVEL,
+    [DELIVERY_IGNORED] = LOG_WARNING_LEVEL,
+    [DELIVERY_EXPIRED] = LOG_WARNING_LEVEL,
+};
+
 // always: the key stands in the line also where there is nothing to say.
 static void add_text(struct log_lines *lines, bool always, const char *key, const char *value)
 {
@@ -51,7 +61,7 @@ static void add_recipients(struct log_lines *lines, bool always, const struct de
 void delivery_log_line(struct log_lines *lines, const struct delivery_line *line)
 {
     bool sent = line->event == DELIVERY_SENT; // such a line has all its keys, so that columns stay columns
-    log_line_begin(lines, line->time, event_names[line->event]);
+    log_line_begin(lines, line->time, event_levels[line->event], event_names[line->event]);
     add_text(lines, sent, "tenant", line->tenant);
     add_text(lines, sent, "name", line->name);
     add_text(lines, sent, "message_id", line->message_id);

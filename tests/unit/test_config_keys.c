@@ -240,6 +240,11 @@ static const struct key_row rows[] = {
     {"log.format", "text", "`text` is not one of logfmt or json", 0},
     {"log.file", "/x", NULL, 0},
     {"log.file", "x", ABSOLUTE, 0},
+    {"log.syslog", "mail", NULL, 0},
+    {"log.syslog", "local8",
+        "`local8` is not one of none, mail, daemon, user, local0, local1, local2, local3, local4, local5, "
+        "local6 or local7; did you mean `local0`?",
+        0},
     {"metrics.textfile", "false", NULL, 0},
     {"metrics.textfile", "off", YES_NO, 0},
     {"metrics.listen", "127.0.0.1:9464", NULL, 0},

@@ -193,7 +193,7 @@ static void submit(struct archive *archive, struct message *message, enum filing
 {
     message->filing = action;
     message->job.done = came_back;
-    log_line_begin(&message->lines, 0, "filed");
+    log_line_begin(&message->lines, 0, LOG_INFO_LEVEL, "filed");
     log_line_text(&message->lines, "name", message->claimed_name);
     log_line_end(&message->lines);
     desk_submit(archive->desk, &message->job);
