@@ -24,6 +24,7 @@ FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
 .PHONY: all help asan demo test units unit check bench bench-tools fuzzers fuzz fuzz-build fuzz-campaign fault fault-build fault-program clean crash crash-build crash-tools soak
+.PHONY: install uninstall deb deb-test
 all: $(BUILD)/outtray ## build the program
 
 help: ## list the targets
@@ -139,6 +140,32 @@ crash: crash-build ## kill at every call that changes the disk, cut the power, r
 
 soak: crash-build ## kill the agent 1,000 times under 4,000,000 messages, then a simulated day (an hour; SOAK_FLAGS)
 	/usr/bin/python3 tests/soak/run.py --messages 4000000 --record $(CRASH_BUILD)/soak.json $(SOAK_FLAGS)
+
+# Where things go. DESTDIR is put in front of everything, for packages; SYSCONFDIR is compiled into nothing but the
+# default of --config, which is /etc/outtray.
+PREFIX      ?= /usr/local
+DESTDIR     ?=
+BINDIR      ?= $(PREFIX)/bin
+MANDIR      ?= $(PREFIX)/share/man
+DOCDIR      ?= $(PREFIX)/share/doc/outtray
+UNITDIR     ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+SYSCONFDIR  ?= /etc
+PLACES := $(foreach v,BUILD DESTDIR PREFIX BINDIR MANDIR DOCDIR UNITDIR SYSUSERSDIR TMPFILESDIR SYSCONFDIR,$(v)='$($(v))')
+
+install: $(BUILD)/outtray ## install below DESTDIR and PREFIX (/usr/local): program, manuals, unit, configuration, documentation
+	@$(PLACES) ./scripts/packaging/files install
+
+uninstall: ## remove what `make install` put there; a changed configuration and the spool stay
+	@$(PLACES) ./scripts/packaging/files uninstall
+
+deb: ## build the Debian packages into build/deb (wants debhelper)
+	@./scripts/packaging/build-deb
+
+deb-test: ## build them, then install, upgrade, purge and reinstall them in a clean Debian root (as root)
+	@./scripts/packaging/build-deb
+	@./scripts/packaging/test-deb
 
 clean: ## remove what was built
 	rm -rf build build-asan build-clang build-fuzz build-crash
