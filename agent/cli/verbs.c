@@ -4,6 +4,7 @@
 
 #include "config/nearest.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -270,22 +271,43 @@ static int unknown_verb(const char *name)
     return EX_USAGE;
 }
 
-// sendmail(8) and its relatives are told by the name they are called with.
-static bool called_as_sendmail(const char *path)
+// The verb that sendmail(8) and its relatives, told by the name they are called with, stand for; NULL for
+// other names. "newaliases" has nothing to do: there are no aliases.
+static const char *called_as(int argc, char **argv)
 {
-    const char *slash = path ? strrchr(path, '/') : NULL;
-    const char *base = slash ? slash + 1 : path;
-    return base && strcmp(base, "sendmail") == 0;
+    const char *slash = strrchr(argv[0], '/');
+    const char *base = slash ? slash + 1 : argv[0];
+    if (strcmp(base, "mailq") == 0)
+        return "queue";
+    if (strcmp(base, "newaliases") == 0)
+        return "newaliases";
+    if (strcmp(base, "sendmail") != 0)
+        return NULL;
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "-bp") == 0 || strcmp(argv[i], "-bi") == 0) {
+            const char *verb = argv[i][2] == 'p' ? "queue" : "newaliases";
+            memmove(&argv[i], &argv[i + 1], sizeof *argv * (size_t)(argc - i)); // with the NULL at its end
+            return verb;
+        }
+    return "submit";
+}
+
+static int run_as(const char *name, int argc, char **argv)
+{
+    const struct cli_verb *verb = cli_find(name);
+    while (argc > 0 && !argv[argc - 1]) // what called_as took out
+        argc--;
+    if (!verb) // newaliases
+        return EX_OK;
+    argv[0] = (char *)(uintptr_t)verb->name; // verbs do not write to it
+    return verb->run(argc, argv);
 }
 
 int cli_main(int argc, char **argv)
 {
-    if (argc > 0 && called_as_sendmail(argv[0])) {
-        const struct cli_verb *submit = cli_find("submit");
-        char name[] = "submit";
-        argv[0] = name;
-        return submit ? submit->run(argc, argv) : unknown_verb("submit");
-    }
+    const char *name = argc > 0 ? called_as(argc, argv) : NULL;
+    if (name)
+        return run_as(name, argc, argv);
     if (argc < 2) {
         print_verbs(stderr);
         return EX_USAGE;

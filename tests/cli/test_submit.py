@@ -343,3 +343,17 @@ def test_verb_outtray_is_not_fooled_by_the_path(program, tmp_path):
     done = subprocess.run([str(place / "outtray"), "--version"], capture_output=True, env=environment())
     assert done.returncode == 0
     assert outtray("no-such-verb").returncode == 64
+
+
+@pytest.mark.parametrize("call", [("mailq",), ("sendmail", "-bp"), ("/usr/sbin/sendmail", "-bp")])
+def test_mailq(box, call):
+    box.ready()
+    submitted(box)
+    env = {"OUTTRAY_CONFIG": box.config.path}
+    assert outtray(*call[1:], argv0=call[0], env=env, check=True).stdout == box.run("queue", check=True).stdout
+
+
+@pytest.mark.parametrize("call", [("newaliases",), ("sendmail", "-bi")])
+def test_newaliases_has_nothing_to_do(program, call):
+    done = outtray(*call[1:], argv0=call[0])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
