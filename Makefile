@@ -5,7 +5,7 @@
 BUILD   ?= build
 CC      ?= gcc
 VERSION := 0.1.0
-PKGS    := libcurl openssl yaml-0.1 jansson libidn2 libmicrohttpd
+PKGS    := libcurl openssl yaml-0.1 jansson libidn2 libmicrohttpd ncursesw
 
 WARN   := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings -Wconversion
 HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE

@@ -19,6 +19,7 @@ enum cli_group { // headings of the list of verbs
     CLI_GROUP_LOOK,
     CLI_GROUP_ACT,
     CLI_GROUP_ACCOUNTS,
+    CLI_GROUP_SHELL,
     CLI_GROUPS
 };
 

@@ -20,7 +20,7 @@ static const enum spool_state counted[OBSERVE_STATES] = {
     [OBSERVE_FAILED] = SPOOL_FAILED,
 };
 
-static int count_message(struct queue *queue, const struct queue_message *message, void *arg)
+int queue_count(struct queue *queue, const struct queue_message *message, void *arg)
 {
     struct observe_count *count = arg;
     int64_t age = (queue->now - clock_ns(&message->stat.st_mtim)) / CLOCK_SECOND;
@@ -33,7 +33,7 @@ static int count_message(struct queue *queue, const struct queue_message *messag
 
 static int count_place(struct queue *queue, const struct queue_place *place, void *arg)
 {
-    return queue_each_message(queue, place, false, count_message, arg);
+    return queue_each_message(queue, place, false, queue_count, arg);
 }
 
 static uint64_t total_of(const json_t *tenant, const char *key)
@@ -62,7 +62,7 @@ static void read_totals(const struct config *config, struct observe_tenant *tena
         close(state);
 }
 
-static size_t columns(const char *text)
+size_t queue_columns(const char *text)
 {
     size_t n = 0;
     for (; *text; text++)
@@ -75,16 +75,16 @@ static void print_row(const char *tenant, size_t width, const char *state, const
     char age[QUEUE_AGE_SIZE] = "-";
     if (count->count > 0)
         queue_age(count->oldest_s, age);
-    printf("%s%*s  %-8s  %8" PRIu64 "  %12" PRIu64 "  %8s\n", tenant, (int)(width - columns(tenant)), "",
-        state, count->count, count->bytes, age);
+    printf("%s%*s  %-8s  %8" PRIu64 "  %12" PRIu64 "  %8s\n", tenant, (int)(width - queue_columns(tenant)),
+        "", state, count->count, count->bytes, age);
 }
 
 static void print_table(
     const struct config *config, const struct observe_tenant *tenants, const struct observe_count *held)
 {
-    size_t width = columns("TENANT");
+    size_t width = queue_columns("TENANT");
     for (size_t i = 0; i < config->n_tenants; i++)
-        width = columns(tenants[i].name) > width ? columns(tenants[i].name) : width;
+        width = queue_columns(tenants[i].name) > width ? queue_columns(tenants[i].name) : width;
     printf("%-*s  %-8s  %8s  %12s  %8s\n", (int)width, "TENANT", "STATE", "COUNT", "BYTES", "OLDEST");
     for (size_t i = 0; i < config->n_tenants; i++) {
         for (size_t s = 0; s < OBSERVE_STATES; s++)

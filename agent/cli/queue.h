@@ -65,6 +65,11 @@ void queue_view_release(struct queue_view *view);
 // Puts the keys of NAME.status and `from` into object (of jansson). 0 or -ENOMEM.
 int queue_view_json(json_t *object, const struct queue_view *view);
 
+// Counts the message; arg is a struct observe_count.
+int queue_count(struct queue *queue, const struct queue_message *message, void *arg);
+// How many columns the text takes where each of its characters takes one.
+size_t queue_columns(const char *text);
+
 // Prints one message with what its status file tells, as text or as an element of a JSON list. 0 or -ENOMEM.
 int queue_show(struct queue *queue, const struct queue_message *message, void *arg);
 

@@ -220,6 +220,61 @@ const struct cli_verb cli_verbs[] = {
                 "  --to ADDRESS      who gets it\n"
                 "  --json            the same as one JSON object\n",
     },
+    {
+        .name = "status",
+        .group = CLI_GROUP_LOOK,
+        .run = cli_status,
+        .synopsis = "[--json | --nagios [--warning AGE] [--critical AGE]]",
+        .summary = "One screen: agent, tenants, accounts, oldest mail, last failures",
+        .help = "Reads status.json and the directories; works without an agent, too.\n\n"
+                "  --json            the same as one JSON object\n"
+                "  --nagios          one line with performance data, and exit 0, 1, 2 or 3 as Nagios plugins "
+                "do:\n"
+                "                    critical without an agent, with a broken spool or refused credentials;\n"
+                "                    warning where an account is paused or in other trouble\n"
+                "  --warning AGE     warning where mail in new/ is older (default 15m)\n"
+                "  --critical AGE    critical where it is older (default 1h)\n",
+    },
+    {
+        .name = "log",
+        .group = CLI_GROUP_LOOK,
+        .run = cli_log,
+        .synopsis = "[-f] [-n COUNT] [--since TIME] [--tenant T] [--account A] [--event E[,E]...]\n"
+                    "       [--name NAME] [--recipient ADDRESS] [--json] [--file FILE]",
+        .summary = "Show the log, filtered, and follow it",
+        .help =
+            "Lines that fit all that is asked for, as they stand in the log file.\n\n"
+            "  -f, --follow      go on with what is added, also after a rotation; shows the last 10 first\n"
+            "  -n, --lines COUNT only the last COUNT lines that fit\n"
+            "  --since TIME      not older than a duration (90s, 15m, 2h, 7d) or a time\n"
+            "                    (2026-11-23T15:04:05Z, 2026-11-23)\n"
+            "  --tenant, --account, --event, --name\n"
+            "                    these values of the line; several events with commas\n"
+            "  --recipient ADDRESS\n"
+            "                    among the recipients of the line, or a part of one (@example.net)\n"
+            "  --json            each line as a JSON object\n"
+            "  --file FILE       another file than log.file of the configuration; - is standard input\n",
+    },
+    {
+        .name = "top",
+        .group = CLI_GROUP_LOOK,
+        .run = cli_top,
+        .synopsis = "[--interval SECONDS]",
+        .summary = "Watch tenants, accounts, rates and failures live; pause, resume and retry by a key",
+        .help = "Press ? for the keys. Needs a terminal of at least 40 columns and 10 lines.\n\n"
+                "  --interval SECONDS\n"
+                "                    between two looks, 1 to 60 (default 2)\n",
+    },
+    {
+        .name = "complete",
+        .group = CLI_GROUP_SHELL,
+        .run = cli_complete,
+        .synopsis = "[--] [WORD]...",
+        .summary = "Print what the last WORD of a command line may become (for shell completions)",
+        .help = "One candidate a line; behind a tab what it is. WORDs are those behind `outtray`; the last "
+                "one is\n"
+                "being typed and may be empty.\n\n",
+    },
     {0},
 };
 
@@ -242,6 +297,7 @@ static const char *const group_titles[CLI_GROUPS] = {
     [CLI_GROUP_MAIL] = "Mail into the spool",
     [CLI_GROUP_LOOK] = "Look at what is going on",
     [CLI_GROUP_ACT] = "Act on mail and accounts",
+    [CLI_GROUP_SHELL] = "For shells",
     [CLI_GROUP_ACCOUNTS] = "Accounts: sign in and examine",
 };
 

@@ -18,6 +18,10 @@ int cli_drop(int argc, char **argv);
 int cli_pause(int argc, char **argv);
 int cli_resume(int argc, char **argv);
 int cli_flush(int argc, char **argv);
+int cli_status(int argc, char **argv);
+int cli_log(int argc, char **argv);
+int cli_top(int argc, char **argv);
+int cli_complete(int argc, char **argv);
 int cli_test(int argc, char **argv);
 
 // The whole command line: picks the verb. What main does.

@@ -8,7 +8,7 @@ import pytest
 
 from support.agent import binary, outtray
 
-VERBS = ["run", "init", "check", "queue", "submit", "explain", "oauth", "doctor"]
+VERBS = ["run", "init", "check", "queue", "submit", "explain", "oauth", "doctor", "status", "show", "log", "top", "retry", "hold", "release", "drop", "pause", "resume", "flush", "test", "complete"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
