@@ -12,7 +12,7 @@
 #include <wchar.h>
 
 #define FAILURES_MAX 6  // rows where there are tenants and accounts to be shown, too
-#define NAME_COLUMNS 16 // of a tenant or an account
+#define NAME_COLUMNS 14 // of a tenant or an account
 #define LINE_OCTETS  1024
 
 enum colour { COLOUR_GOOD = 1, COLOUR_WARNING, COLOUR_BAD };
@@ -119,8 +119,8 @@ static void draw_head(const struct top *top)
                          deferred = total(top, OBSERVE_DEFERRED), failed = total(top, OBSERVE_FAILED);
     char new_age[QUEUE_AGE_SIZE], deferred_age[QUEUE_AGE_SIZE];
     put_line(1,
-        "new %" PRIu64 " (oldest %s)  on the wire %" PRIu64 "  deferred %" PRIu64
-        " (oldest %s)  failed %" PRIu64 "  sent %" PRIu64 ", %.1f/min",
+        "new %" PRIu64 " (%s)  on the wire %" PRIu64 "  deferred %" PRIu64 " (%s)  failed %" PRIu64
+        "  sent %" PRIu64 ", %.1f/min",
         new.count, age_of(&new, new_age), cur.count, deferred.count, age_of(&deferred, deferred_age),
         failed.count, top->total.sent, top->total.per_minute);
 }
@@ -149,7 +149,7 @@ static void draw_account(const struct top *top, size_t i, int y)
     colour(top, which, true);
     put(y, NAME_COLUMNS + 1, 11, state);
     colour(top, which, false);
-    (void)snprintf(line, sizeof line, " %4u %6u %8" PRIu64 " %7.1f  %s", live ? account->sessions : 0,
+    (void)snprintf(line, sizeof line, " %4u %6u %7" PRIu64 " %6.1f  %s", live ? account->sessions : 0,
         live ? account->in_flight : 0, account->sent_total, live ? top->account_rates[i].per_minute : 0.0,
         words);
     put(y, NAME_COLUMNS + 12, COLS - NAME_COLUMNS - 12, line);
@@ -161,7 +161,7 @@ static void draw_tenant(const struct top *top, size_t i, int y)
     char line[LINE_OCTETS], new_age[QUEUE_AGE_SIZE], deferred_age[QUEUE_AGE_SIZE];
     put(y, 0, NAME_COLUMNS, tenant->settings->name);
     (void)snprintf(line, sizeof line,
-        " %6" PRIu64 " %6s %6" PRIu64 " %6s %6" PRIu64 " %5" PRIu64 " %8" PRIu64 " %7.1f  %s",
+        " %5" PRIu64 " %6s %5" PRIu64 " %6s %5" PRIu64 " %4" PRIu64 " %7" PRIu64 " %6.1f  %s",
         tenant->states[OBSERVE_NEW].count, age_of(&tenant->states[OBSERVE_NEW], new_age),
         tenant->states[OBSERVE_DEFERRED].count, age_of(&tenant->states[OBSERVE_DEFERRED], deferred_age),
         tenant->states[OBSERVE_FAILED].count, tenant->held.count, tenant->sent_total,
@@ -201,12 +201,15 @@ static void draw_section(struct top *top, enum top_section section, int y, size_
 
 static void draw_title(int y, enum top_section section)
 {
-    static const char *const titles[] = {
-        [TOP_ACCOUNTS] = "ACCOUNT          STATE       SESS FLIGHT     SENT    /MIN  REASON",
-        [TOP_TENANTS] = "TENANT              NEW OLDEST  DEFER OLDEST FAILED  HELD     SENT    /MIN  ACCOUNT",
-        [TOP_FAILURES] = "LAST FAILURES"};
     (void)attron(A_BOLD);
-    put_line(y, "%s", titles[section]);
+    if (section == TOP_ACCOUNTS)
+        put_line(y, "%-*s %-11s %4s %6s %7s %6s  %s", NAME_COLUMNS, "ACCOUNT", "STATE", "SESS", "FLIGHT",
+            "SENT", "/MIN", "REASON");
+    else if (section == TOP_TENANTS)
+        put_line(y, "%-*s %5s %6s %5s %6s %5s %4s %7s %6s  %s", NAME_COLUMNS, "TENANT", "NEW", "OLDEST",
+            "DEFER", "OLDEST", "FAIL", "HELD", "SENT", "/MIN", "ACCOUNT");
+    else
+        put_line(y, "LAST FAILURES");
     (void)attroff(A_BOLD);
 }
 

@@ -1,7 +1,10 @@
 """outtray top in a real terminal (tmux): what is on the screen, what the keys do, what a resize does."""
 
 import os
+import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -13,15 +16,15 @@ from support.wait import wait_until
 
 SCREEN = """\
 outtray - agent main up UP, pid PID, spool ok                           HH:MM:SS
-new 0 (oldest -)  on the wire 0  deferred 1 (oldest AGE)  failed 1  sent 1, RATE
+new 0 (-)  on the wire 0  deferred 1 (AGE)  failed 1  sent 1, RATE
 
-ACCOUNT          STATE       SESS FLIGHT     SENT    /MIN  REASON
-relay            ok             N      0        1    RATE
-second           paused         0      0        0     0.0  by WHO: server moves
+ACCOUNT        STATE       SESS FLIGHT    SENT   /MIN  REASON
+relay          ok             N      0       1   RATE
+second         paused         0      0       0    0.0  by WHO: server moves
 
-TENANT              NEW OLDEST  DEFER OLDEST FAILED  HELD     SENT    /MIN  ACCO
-acme                  0      -      1    AGE      1     0        1    RATE  rela
-other                 0      -      0      -      0     0        0     0.0  seco
+TENANT           NEW OLDEST DEFER OLDEST  FAIL HELD    SENT   /MIN  ACCOUNT
+acme               0      -     1    AGE     1    0       1   RATE  relay
+other              0      -     0      -     0    0       0    0.0  second
 
 LAST FAILURES
    AGE ago  acme/bad  recipient: 550 5.1.1 no such user
@@ -40,14 +43,12 @@ LAST FAILURES
 
 def masked(screen):
     """The screen without what is another each time; columns keep their places."""
-    screen = re.sub(r"up \w+, pid \d+, spool ok +\d\d:\d\d:\d\d", "up UP, pid PID, spool ok" + " " * 27 + "HH:MM:SS", screen)
-    screen = re.sub(r"\(oldest \d\w+\)", "(oldest AGE)", screen)
-    screen = re.sub(r"sent (\d+), \d+\.\d(/m?i?n?)?$", r"sent \1, RATE", screen, flags=re.M)
-    screen = re.sub(r"^(relay .{22}ok +)\d(.*?) +\d+\.\d$", r"\1N\2    RATE", screen, flags=re.M)
-    screen = re.sub(r"^(relay +ok +)\d( +0 +1) +\d+\.\d$", r"\1N\2    RATE", screen, flags=re.M)
-    screen = re.sub(r"by \S+: server", "by WHO: server", screen)
-    screen = re.sub(r"^(acme +0 +- +1) +\d\w+( +1 +0 +1) +\d+\.\d", r"\1    AGE\2    RATE", screen, flags=re.M)
-    return re.sub(r"^ +\d\w+ ago", "   AGE ago", screen, flags=re.M)
+    for pattern, text in ((r"up \w+, pid \d+, spool ok +\d\d:\d\d:\d\d", "up UP, pid PID, spool ok" + " " * 27 + "HH:MM:SS"),
+                          (r"\(\d\w+\)", "(AGE)"), (r", \d+\.\d/min$", ", RATE"), (r"by \S+: server", "by WHO: server"),
+                          (r"^(relay +ok +)\d( +0 +1 ) *\d+\.\d$", r"\1N\2  RATE"), (r"^ +\d\w+ ago", "   AGE ago"),
+                          (r"^(acme +0 +- +1 ) *\d\w+( +1 +0 +1 ) *\d+\.\d", r"\1   AGE\2  RATE")):
+        screen = re.sub(pattern, text, screen, flags=re.M)
+    return screen
 
 
 @pytest.fixture
@@ -197,3 +198,16 @@ def test_needs_a_terminal(box):
     assert box.run("top", "--interval", "0").returncode == 64
     with Terminal(["env", "TERM=no-such-terminal", binary(), "top", "--config", box.config.path], env=environment(box.clock)) as terminal:
         assert terminal.wait_end() == 64
+
+
+def test_screenshot_of_the_docs(program, tmp_path):
+    """The script that makes docs/top.txt."""
+    out = tmp_path / "top.txt"
+    script = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "lib" / "screenshot.py"
+    done = subprocess.run([sys.executable, str(script), str(out)], capture_output=True, text=True, timeout=120, env={**os.environ, "OUTTRAY": program})
+    assert done.returncode == 0, done.stderr
+    screen = out.read_text(encoding="utf-8")
+    kept = (script.parents[2] / "docs" / "top.txt").read_text(encoding="utf-8")
+    for text in (screen, kept):
+        for pattern in (r"^outtray - agent main", r"^office +paused .* by \S+: mailbox mo", r"^initech +3 ", r"^LAST FAILURES", r"q quit$"):
+            assert re.search(pattern, text, re.M), text

@@ -13,14 +13,13 @@ import shutil
 import subprocess
 import tempfile
 
-import pytest
-
 from .wait import wait_until
 
 
 class Terminal:
     def __init__(self, command, columns=80, lines=24, env=None, cwd=None):
         if not shutil.which("tmux"):
+            import pytest
             pytest.skip("tmux is not installed (./scripts/setup test)")
         self.directory = tempfile.TemporaryDirectory(prefix="outtray-tmux.")
         self.socket = os.path.join(self.directory.name, "socket")
