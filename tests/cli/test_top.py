@@ -131,8 +131,8 @@ def test_resize(alive):
     with top(alive.box) as terminal:
         terminal.wait(r"q quit$")
         terminal.resize(140, 40)
-        screen = terminal.wait(r"^acme .* relay$")
-        assert len(screen.splitlines()) == 40 and screen.splitlines()[-1].endswith("q quit")
+        wait_until(lambda: len(terminal.screen().splitlines()) == 40 and terminal.screen().endswith("q quit"), 20,
+                   lambda: terminal.screen())
         terminal.resize(60, 12)
         wait_until(lambda: len(terminal.screen().splitlines()) == 12 and "ACCOUNT" in terminal.screen()
                    and terminal.screen().splitlines()[-1].startswith("? help"), 20, lambda: terminal.screen())
