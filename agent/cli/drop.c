@@ -91,6 +91,8 @@ static int write_status(struct drop *drop, const struct spool_tenant *spool, str
     char chosen[SPOOL_NAME_SIZE], detail[ACT_WORDS_MAX];
     int fd = openat(spool->dir[SPOOL_HOLD], item->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     int error = fd < 0 ? -errno : find_status(drop, spool, item, fd, &status);
+    if (!error && !status)
+        error = -ENOMEM;
     if (!error)
         error = status_identify(status, fd);
     if (!error)

@@ -71,7 +71,7 @@ int cli_pause(int argc, char **argv)
     struct pausing pausing = {.verb = cli_find("pause")};
     struct pause before;
     int code = begin(&pausing, argc, argv);
-    if (code != EX_OK)
+    if (code != EX_OK || !pausing.account)
         return end(&pausing, code);
     const char *name = pausing.account->name;
     bool was = pause_get(pausing.state, name, &before) == 0;
@@ -89,7 +89,7 @@ int cli_resume(int argc, char **argv)
     struct pausing pausing = {.verb = cli_find("resume")};
     bool was = false;
     int code = begin(&pausing, argc, argv);
-    if (code != EX_OK)
+    if (code != EX_OK || !pausing.account)
         return end(&pausing, code);
     const char *name = pausing.account->name;
     bool runs = agent_runs(pausing.config);
