@@ -91,6 +91,11 @@ int spool_find_higher(const struct spool_tenant *tenant, enum spool_state state,
 // that was moved out of failed/ by hand, and then sent, in both.
 int spool_settle(const struct spool_tenant *tenant, enum spool_state state, const char *name, ino_t inode);
 
+// Removes `state`/name.status where no message has that name there and the one that it belongs to lies in a
+// state of higher rank: what a crash leaves that came after the message's move and before the removal of its
+// old status. 1 where it did, 0 where there was nothing to do.
+int spool_settle_status(const struct spool_tenant *tenant, enum spool_state state, const char *name);
+
 // Looks in `state` (SPOOL_DEFERRED or SPOOL_FAILED) for the status file of the message that is open as fd,
 // under name or a variant next to it: 1, *ret_status and ret_name where there is one, 0 where not. It is the
 // message's where inode, size and (where the file system knows it) birth time agree, so that a reused inode

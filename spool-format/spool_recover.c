@@ -92,6 +92,24 @@ int spool_settle(const struct spool_tenant *tenant, enum spool_state state, cons
     return r < 0 ? r : 1;
 }
 
+int spool_settle_status(const struct spool_tenant *tenant, enum spool_state state, const char *name)
+{
+    uint64_t inode, size;
+    struct stat st;
+    enum spool_state higher;
+    char higher_name[SPOOL_NAME_SIZE];
+    if (!spool_name_valid(name) || fstatat(tenant->dir[state], name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return 0;
+    int r = status_peek(tenant->dir[state], name, &inode, &size);
+    if (r < 0)
+        return r == -ENOENT || r == -EBADMSG ? 0 : r;
+    r = spool_find_higher(tenant, state, name, inode, &higher, higher_name);
+    if (r <= 0)
+        return r;
+    r = spool_status_remove(tenant, state, name, inode);
+    return r < 0 ? r : 1;
+}
+
 bool spool_identity_same(const struct status_identity *recorded, const struct status_identity *found)
 {
     if (recorded->inode != found->inode || recorded->size != found->size)

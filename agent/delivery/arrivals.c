@@ -175,6 +175,7 @@ void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant)
     if (!survey)
         return;
     survey->retention = loop_now(dispatch->loop) >= tenant->retention_at;
+    survey->first = !tenant->surveyed;
     survey->release = tenant->release || tenant->release_more;
     survey->release_before = tenant->release_before;
     survey->job.gentle = tenant->surveyed && !survey->release && !dispatch->stopping;

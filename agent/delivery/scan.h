@@ -63,6 +63,7 @@ struct survey {
     const struct config *config;                 // a reference
     int spool_fd;                                // borrowed
     bool retention;                              // in: remove what is old enough
+    bool first;                                  // in: looks for what a crash left
     bool release;                                // in: every deferred message is due
     int64_t release_before;                      // in: that was deferred before this (file clock)
     int step;                                    // of the survey's steps

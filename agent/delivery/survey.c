@@ -21,6 +21,8 @@ struct survey_step {
     int (*entry)(struct survey *survey, int dir, const char *name);
 };
 
+static enum spool_state survey_state(const struct survey *survey);
+
 static int64_t survey_age_s(const struct survey *survey, const struct timespec *since)
 {
     int64_t age = clock_wall() - clock_ns(since);
@@ -100,16 +102,20 @@ static bool survey_is_kept(const struct survey *survey, int dir, const char *nam
 }
 
 // A status file without its message stays: the message may come back from wherever it was moved. Retention
-// ends it, but not while the message is held or waits in new/.
+// ends it (or, at the start, what a crash left it for: its message is sent or has failed), but not while the
+// message is held or waits in new/.
 static int survey_orphan(struct survey *survey, int dir, const char *status_name)
 {
     struct stat stat;
     char name[SPOOL_STATUS_SIZE];
+    (void)snprintf(
+        name, sizeof name, "%.*s", (int)(strlen(status_name) - strlen(SPOOL_STATUS_SUFFIX)), status_name);
+    int settled = survey->first ? spool_settle_status(survey->dirs->spool, survey_state(survey), name) : 0;
+    if (settled != 0)
+        return settled < 0 ? settled : 0;
     if (!survey->retention || fstatat(dir, status_name, &stat, AT_SYMLINK_NOFOLLOW) ||
         !survey_is_over(&stat, survey->config->retention.failed_ms))
         return 0;
-    (void)snprintf(
-        name, sizeof name, "%.*s", (int)(strlen(status_name) - strlen(SPOOL_STATUS_SUFFIX)), status_name);
     if (faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT &&
         faccessat(survey->dirs->spool->dir[SPOOL_CUR], name, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT &&
         !survey_is_kept(survey, dir, name))
@@ -192,6 +198,11 @@ static const struct survey_step survey_steps[] = {
     {SPOOL_TMP, OBSERVE_STATES, true, survey_tmp_entry},
 };
 #define SURVEY_STEPS ((int)(sizeof survey_steps / sizeof *survey_steps))
+
+static enum spool_state survey_state(const struct survey *survey)
+{
+    return survey_steps[survey->step].state;
+}
 
 static void survey_note_error(struct survey *survey, int error)
 {

@@ -122,6 +122,10 @@ class Soak(House):
         self.stop()
         self.check_log()
         self.check_places()
+        for tenant in self.tenants:
+            left = os.listdir(self.agent.spool.path(tenant, "deferred"))
+            if left:
+                raise Wrong(f"left in {tenant}/deferred: {left[:5]}")
         return figures
 
     def run(self):

@@ -149,6 +149,31 @@ static void a_message_in_failed_and_sent_is_sent(void **state)
     survey_free(survey);
 }
 
+static void at_the_start_what_a_crash_left_is_removed(void **state)
+{
+    struct world *world = *state;
+    const int deferred = dir_of(world->acme, SPOOL_DEFERRED);
+    static const char *const names[] = {"sent", "failed", "held", "waits"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        put_in(world->acme, SPOOL_DEFERRED, names[i], "12345");
+        put_status(world, SPOOL_DEFERRED, names[i], 0);
+    }
+    assert_int_equal(renameat(deferred, "sent", dir_of(world->acme, SPOOL_SENT), "sent~2"), 0);
+    assert_int_equal(renameat(deferred, "failed", dir_of(world->acme, SPOOL_FAILED), "failed"), 0);
+    assert_int_equal(renameat(deferred, "held", dir_of(world->acme, SPOOL_HOLD), "held"), 0);
+    survey_free(survey_of(world, false, false));
+    assert_true(is_there(world, SPOOL_DEFERRED, "sent.status")); // while it runs, whoever moved it removes it
+    struct survey *survey = survey_new(NULL, world->acme, world->config, world->spool_fd, NULL);
+    survey->first = true;
+    run_in_slices(survey);
+    assert_int_equal(survey->error, 0);
+    survey_free(survey);
+    assert_false(is_there(world, SPOOL_DEFERRED, "sent.status"));
+    assert_false(is_there(world, SPOOL_DEFERRED, "failed.status"));
+    assert_true(is_there(world, SPOOL_DEFERRED, "held.status")); // it may come back
+    assert_true(is_there(world, SPOOL_DEFERRED, "waits.status"));
+}
+
 static void it_finds_what_events_missed(void **state)
 {
     struct world *world = *state;
@@ -401,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(it_counts_what_is_there),
         TEST(a_message_in_failed_and_sent_is_sent),
+        TEST(at_the_start_what_a_crash_left_is_removed),
         TEST(it_finds_what_events_missed),
         TEST(a_release_makes_everything_due_that_was_deferred_before),
         TEST(a_release_of_more_than_there_is_room_for_says_so),
