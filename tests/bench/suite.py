@@ -218,7 +218,7 @@ def peers(report, base):
 
 
 def backlog_sizes(report, base):
-    sizes = [1000, 10000, 50000, 100000, 1000000] if report.options.full else [1000, 50000]
+    sizes = [n for n in (1000, 10000, 50000, 100000, 1000000) if n <= report.options.largest] if report.options.full else [1000, 50000]
     rows = report.results["scale"] = []
     for count in sizes:
         for tenants in (1, 1000) if count in (50000, 1000000) and report.options.full else (1,):
@@ -237,7 +237,7 @@ def backlog_sizes(report, base):
 
 
 def deferred(report, base):
-    count = 1000000 if report.options.full else 50000
+    count = report.options.largest if report.options.full else 50000
     settings = dataclasses.replace(base, messages=count, size=512, remount=True, files_each=2)
     with rig.temporary() as directory, rig.place_for(settings, directory) as place:
         ours = rig.outtray_once(settings, directory, place, state="deferred", due=count // 100)
@@ -284,6 +284,18 @@ def show_targets(report):
         print(f"{target['what']:76} {target['reached']:9.3f} {sign} {target['wanted']:7.3f}  {'met' if target['met'] else 'MISSED'}")
 
 
+def write(path, keep, parts, report, machine, seconds):
+    """Each part has the machine, the load and the command it was run with."""
+    whole = {"parts": {}, "results": {}, "targets": []}
+    if keep and path.exists():
+        whole = json.loads(path.read_text(encoding="utf-8"))
+    whole["machine"] = machine
+    whole["parts"].update({part: {"machine": machine, "command": sys.argv[1:], "seconds": seconds} for part in parts})
+    whole["results"].update(report.results)
+    whole["targets"] = [one for one in whole["targets"] if one["what"].split(":")[0] not in parts] + report.targets
+    path.write_text(json.dumps(whole) + "\n", encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--full", action="store_true", help="everything, not the short run")
@@ -292,7 +304,9 @@ def main():
     parser.add_argument("--messages", type=int, default=0, help="of a local run (default: 20000, with --full 50000)")
     parser.add_argument("--image", type=pathlib.Path, metavar="DIRECTORY", help="where the loop device's file lies")
     parser.add_argument("--build", default=rig.ROOT / "build", type=pathlib.Path)
+    parser.add_argument("--largest", type=int, default=1000000, help="backlog of a full run (default: 1000000)")
     parser.add_argument("--json", type=pathlib.Path, help="write the results here")
+    parser.add_argument("--keep", action="store_true", help="leave the parts that are in that file and not run now")
     options = parser.parse_args()
     options.rounds = options.rounds or (3 if options.full else 1)
     options.messages = options.messages or (50000 if options.full else 20000)
@@ -317,8 +331,7 @@ def main():
     print(f"{time.monotonic() - begin:.0f} s, load {machine['load_end'][0]:.1f} at the end")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"machine": machine, "command": sys.argv[1:], "seconds": time.monotonic() - begin,
-                                            "targets": report.targets, "results": report.results}) + "\n", encoding="utf-8")
+        write(options.json, options.keep, parts, report, machine, time.monotonic() - begin)
     return 0 if report.complete else 1
 
 
