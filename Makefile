@@ -92,8 +92,9 @@ BENCH_JSON  ?= $(if $(filter full,$(BENCH)),tests/bench/results/full.json,$(BUIL
 bench: $(BUILD)/outtray bench-tools ## measure for two minutes and print a table (BENCH=full: everything; BENCH_FLAGS=--help)
 	/usr/bin/python3 tests/bench/suite.py --build $(BUILD) $(if $(filter full,$(BENCH)),--full) --json $(BENCH_JSON) $(BENCH_FLAGS)
 
-bench-plots: ## draw docs/performance/*.svg from the last full run
+bench-plots: ## draw docs/performance/*.svg, and the tables of docs/PERFORMANCE.md, from the last full run
 	/usr/bin/python3 tests/bench/plots.py tests/bench/results/full.json
+	/usr/bin/python3 tests/bench/tables.py tests/bench/results/full.json
 
 # libFuzzer comes with clang only.
 FUZZ_CC      ?= clang

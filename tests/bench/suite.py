@@ -193,6 +193,7 @@ def peers(report, base):
     settings = dataclasses.replace(base, connections=20, messages=10000)
     rounds = [[one_run(report, settings)[0]] for _ in range(report.options.rounds)]
     line("outtray", rounds)
+    report.results["peers_ours"] = [run[0] for run in rounds]
     ours = of(rounds, "messages_per_s")["median"]
     chosen = servers.ALL if report.options.full else servers.ALL[:1]
     for kind in chosen:

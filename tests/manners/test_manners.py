@@ -10,7 +10,7 @@ import pytest
 from support.agent import Agent, Clock, Config
 from support.wait import Timeout, wait_until
 
-from servers import MINUTE, Google, Limited, Microsoft, SlidingLimit
+from limited import MINUTE, Google, Limited, Microsoft, SlidingLimit
 
 MINUTES = int(os.environ.get("OUTTRAY_MANNERS_MINUTES", "1000"))
 MESSAGE = b"To: a@example.net\n\nx\n"
