@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 
-from scenario import Accepted
+from scenario import PATIENCE, Accepted
 from support.agent import binary, environment
 from support.wait import wait_until
 from sweep import SUBMITTED
@@ -112,7 +112,7 @@ class Agent:
             self.lines = Lines(process.stdout)
             assert stage.play(lambda: process.poll() is not None), "the agent ended by itself\n" + self.lines.until(ENDLESS)
             process.terminate()
-            assert process.wait(60) == 0
+            assert process.wait(PATIENCE) == 0
         finally:
             if process.poll() is None:
                 process.kill()
@@ -136,7 +136,7 @@ class Submit:
     def record(self, stage):
         self.accepted_at = []
         for number in range(SUBMISSIONS):
-            done = subprocess.run([binary(), "submit", "--config", str(stage.config.path), "--tenant", "acme"], timeout=60,
+            done = subprocess.run([binary(), "submit", "--config", str(stage.config.path), "--tenant", "acme"], timeout=PATIENCE,
                                   input=SUBMITTED + b"%d\n" % number, env=environment(stage.clock), cwd=stage.directory,
                                   stderr=subprocess.DEVNULL)
             assert done.returncode == 0

@@ -122,6 +122,7 @@ def sweep_one(options, what, kind, shape, tally, more=None):
             tally.add(job.result(), where)
             if options.without and tally.found:
                 break  # that is what was wanted
+        print(f"{where}: {tally.states} states so far, {len(tally.found)} findings", flush=True)
         if options.sample or options.without:
             return
         # The threads take turns as they like: what was seen but not met is aimed at by name.
@@ -166,6 +167,7 @@ def replay_main(options):
                         repeats[result["repeated"]] += 1
                         doubled[kind] += bool(result["doubled"])
                         found += [f"{what} on {kind}, {result['where']}: {words}" for words in result["found"]]
+            print(f"{what} on {kind}: {sum(states.values())} states so far, {len(found)} findings", flush=True)
     return {"states": sum(states.values()), "by_kind": states, "states_with_two_names": doubled,
             "repeats": dict(sorted(repeats.items())), "found": found, "seed": options.seed, "seconds": round(time.monotonic() - began)}
 

@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 
+from scenario import PATIENCE
 from support.agent import binary, environment
 from support.provider import Provider
 from volume import Mounted, copy, end_with_parent
@@ -51,7 +52,7 @@ def run_traced(stage, target, *options, play=None):
     try:
         if play and play(lambda: process.poll() is not None):
             process.terminate()
-        code = process.wait(60)
+        code = process.wait(PATIENCE)
         assert code in (0, 1, 137), f"the agent ended with {code}\n{stage.agent.log_text()[-3000:]}"
         return code
     finally:
@@ -121,7 +122,7 @@ def submit_state(stage, kind, template, target, cut=True):
         with open(stage.directory / "input", "rb") as text:
             process = traced(stage, options_of(target), [binary(), "submit", "--config", str(stage.config.path), "--tenant",
                                                          "acme"], stdin=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=PATIENCE)
         if cut:
             disk.cut()
     finally:
@@ -174,7 +175,7 @@ def token_state(stage, kind, template, target, cut=True):
         old, known = json.loads(path.read_text())["refresh_token"], set(provider.refresh)
         process = traced(stage, options_of(target), command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                          stderr=subprocess.STDOUT)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PATIENCE)
         if cut:
             disk.cut()
     finally:
@@ -189,7 +190,8 @@ def token_state(stage, kind, template, target, cut=True):
         token = json.loads(text)["refresh_token"]
         if token not in fresh | {old} or (process.returncode == 0 and token not in fresh):
             found.append("the refresh token on the disk is neither the old nor the new one, or not the new one")
-        again = subprocess.run(command, env=environment(stage.clock), stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        again = subprocess.run(command, env=environment(stage.clock), stdin=subprocess.DEVNULL, capture_output=True,
+                               timeout=PATIENCE)
         if again.returncode != 0 or json.loads(path.read_text(encoding="utf-8"))["refresh_token"] == token:
             found.append(f"the token on the disk is of no use: {again.stderr.decode(errors='replace')}")
         leftovers = [entry.name for entry in path.parent.iterdir() if entry.name.endswith(".new")]
