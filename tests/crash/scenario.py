@@ -5,7 +5,7 @@
     3  refused   its recipient is refused by a 550
     4  mixed     five recipients, two in a transaction: accepted and deferred, refused and accepted, accepted; so what the
                  first two transactions came to is recorded between them
-    5  again     deferred at first, accepted when it is tried again
+    5  again     deferred at first, accepted when it is tried again; it has a key, of which a record is made
     6  back      refused at first; moved from failed/ to new/ by hand, and then accepted
 
 After the crash another agent starts, a day later; the server defers nothing any more.
@@ -44,7 +44,8 @@ AFTER = ["on RCPT bad: 550 5.1.1 no such user"]
 def message(name):
     to = ", ".join(f"{user}@{HOST}" for user in RECIPIENTS[name])
     own = f"Message-ID: <{name}@producer.example>\n" if int(name[0]) % 2 else ""
-    return f"To: {to}\nSubject: {name}\n{own}\nThis is message {name}.\n" + "It has some lines, so that it has a size.\n" * 20
+    key = "X-Outtray-Key: five\n" if name == "5.again" else ""
+    return f"{key}To: {to}\nSubject: {name}\n{own}\nThis is message {name}.\n" + "It has some lines, so that it has a size.\n" * 20
 
 
 class Accepted(list):

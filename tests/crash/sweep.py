@@ -33,7 +33,7 @@ def options_of(target):
 
 def plain(name):
     """The name of a call with what differs from run to run taken out: inodes, times, processes."""
-    name = re.sub(r"\.\d+\.status\.tmp", ".INODE.status.tmp", name)
+    name = re.sub(r"/\.\d+\.(status\.)?tmp", r"/.INODE.\1tmp", name)
     return re.sub(r"\d{9,}\.M\d+P\d+R[0-9a-f]+\.\S+", "NAME", name)
 
 
