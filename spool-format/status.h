@@ -8,8 +8,8 @@
 // absent.
 //
 // The keys and their order are a promise to programs; more keys may be added: born (birth time of the message
-// file), attempts_total (where more were made than are listed), delay_warned. A reader skips keys it does not
-// know.
+// file), attempts_total (where more were made than are listed), delay_warned, notified. A reader skips keys
+// it does not know.
 #ifndef OUTTRAY_SPOOL_FORMAT_STATUS_H
 #define OUTTRAY_SPOOL_FORMAT_STATUS_H
 
@@ -68,6 +68,7 @@ struct status {
     size_t n_attempts;
     uint64_t attempts_total;      // including those no longer listed
     struct timespec delay_warned; // set once a delay warning went out; zero where none
+    struct timespec notified;     // failed only: set once a notice about it went out; zero where none
 };
 
 struct status *status_new(void);         // NULL where memory is short

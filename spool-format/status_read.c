@@ -85,6 +85,7 @@ static const struct field document_fields[] = {
     {"attempts", FIELD_ATTEMPTS, 0, NULL},
     {"attempts_total", FIELD_NUMBER, offsetof(struct document, attempts_total), NULL},
     {"delay_warned", FIELD_TIME, OF_STATUS(delay_warned), NULL},
+    {"notified", FIELD_TIME, OF_STATUS(notified), NULL},
     {NULL, FIELD_TEXT, 0, NULL},
 };
 

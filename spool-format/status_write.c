@@ -96,6 +96,7 @@ static void format(struct yaml_text *text, const struct status *status)
     if (status->attempts_total > status->n_attempts)
         key_number(text, "\nattempts_total: ", status->attempts_total);
     key_time(text, "\ndelay_warned: ", &status->delay_warned, 0);
+    key_time(text, "\nnotified: ", &status->notified, 0);
     yaml_text_add(text, "\n");
 }
 

@@ -1,6 +1,7 @@
 // Starting, ticking, stopping.
 #include "agent.h"
 #include "agent/base/clock.h"
+#include "agent/delivery/notice.h"
 #include "agent/delivery/progress.h"
 #include "agent/observe/listener.h"
 
@@ -90,6 +91,7 @@ static void agent_tick(struct loop_timer *timer)
     progress_look(dispatch);
     for (size_t i = 0; i < dispatch->n_tenants; i++) {
         dispatch_tick_tenant(dispatch, dispatch->tenants[i]);
+        notices_tick(dispatch, dispatch->tenants[i]);
         events_backlog(&dispatch->events, dispatch->tenants[i], dispatch->config->hooks.backlog_age_ms);
     }
     for (size_t i = 0; i < dispatch->n_pools; i++)
@@ -258,6 +260,7 @@ static int agent_start(struct agent *agent, const struct config *config)
             "inotify is not available; directories are scanned every few seconds instead "
             "(raise fs.inotify.max_user_instances)",
             "reason", strerror(-dispatch->watch_error), NULL);
+    notices_subscribe(dispatch);
     agent->started = clock_wall();
     agent->drift = clock_wall() - clock_boot();
     error = agent_apply(agent, config);

@@ -2,6 +2,7 @@
 #include "dispatch.h"
 #include "agent/base/clock.h"
 #include "agent/delivery/intake.h"
+#include "agent/delivery/notice.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -354,6 +355,10 @@ bool dispatch_is_done(struct dispatch *dispatch)
         if (!tenant->dirs && (tenant->opening || !tenant->opened_failed))
             return false;
         if (tenant->dirs && (tenant->refilling || !tenant->surveyed || tenant->look || tenant->release))
+            return false;
+        if (tenant->dirs)
+            notices_tick(dispatch, tenant);
+        if (notices_busy(dispatch, tenant))
             return false;
         if (!tenant->pool || pool_is_blocked(tenant->pool)) {
             if (backlog_has_waiting(&tenant->backlog, now) || tenant->backlog.more_new)

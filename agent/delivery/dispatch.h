@@ -33,6 +33,7 @@ struct dispatch {
     struct keeper *keeper; // of OAuth tokens
     struct filing filing_state;
     struct events events; // who is told of what happened
+    struct events_subscriber notices;
     struct watch *watch;
     int watch_error; // negative errno where there is no inotify
     struct control control;

@@ -65,6 +65,7 @@ void tenant_free(struct tenant *tenant)
     assert(tenant->claimed == 0 && tenant->claiming == 0);
     for (size_t i = 0; i < tenant->n_ignored_names; i++)
         free(tenant->ignored_names[i]);
+    notice_queue_release(&tenant->notices);
     backlog_release(&tenant->backlog);
     tenant_dirs_unref(tenant->dirs);
     free(tenant->name);

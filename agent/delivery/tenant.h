@@ -3,6 +3,7 @@
 #define OUTTRAY_AGENT_DELIVERY_TENANT_H
 
 #include "agent/delivery/backlog.h"
+#include "agent/delivery/notice_queue.h"
 #include "agent/delivery/orphans.h"
 #include "agent/observe/snapshot.h"
 #include "config/config.h"
@@ -69,6 +70,7 @@ struct tenant {
     int64_t survey_ended;          // boot: when the last survey came back
     int64_t opened_failed;         // boot: when opening failed last; 0: never
     int watch_new, watch_deferred; // inotify descriptors, -1: none
+    struct notice_queue notices;   // what people are to be told
     bool backlog_told;             // that its oldest message lies for too long
     int64_t counted_at;            // wall: when these counts were taken
     struct observe_count counts[OBSERVE_STATES]; // as the last survey found them

@@ -1,0 +1,250 @@
+// Notices on their way into new/ (see notice_file.h).
+#include "notice_file.h"
+#include "agent/base/buffer.h"
+#include "agent/base/clock.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define LIST_MAX    (1024 * 1024) // octets of a list
+#define LIST_SUFFIX ".list"
+
+static int notices_open(const struct spool_tenant *spool, bool create)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(spool->root, NOTICES_DIRECTORY, flags);
+    if (fd >= 0 || errno != ENOENT || !create)
+        return fd < 0 ? -errno : fd;
+    if (mkdirat(spool->root, NOTICES_DIRECTORY, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    fd = openat(spool->root, NOTICES_DIRECTORY, flags);
+    if (fd >= 0 && fsync(spool->root) == 0)
+        return fd;
+    int error = errno;
+    if (fd >= 0)
+        close(fd);
+    return -error;
+}
+
+// Writes dir/name whole and durable, by a temporary.
+static int write_durably(int dir, const char *name, const char *data, size_t length)
+{
+    char temporary[SPOOL_NAME_SIZE + 16];
+    (void)snprintf(temporary, sizeof temporary, ".%s.tmp", name);
+    int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return -errno;
+    int r = 0;
+    while (!r && length > 0) {
+        ssize_t n = TEMP_FAILURE_RETRY(write(fd, data, length));
+        if (n < 0)
+            r = -errno;
+        data += n > 0 ? n : 0;
+        length -= n > 0 ? (size_t)n : 0;
+    }
+    if (!r && (fchmod(fd, 0640) < 0 || fsync(fd) < 0))
+        r = -errno;
+    if (close(fd) < 0 && !r)
+        r = -errno;
+    if (!r && renameat(dir, temporary, dir, name) < 0)
+        r = -errno;
+    if (r)
+        (void)unlinkat(dir, temporary, 0);
+    return r;
+}
+
+// Writes the mark into the status file, where it is still this message's.
+static int mark_status(
+    const struct spool_tenant *spool, enum notice_kind kind, ino_t inode, const char *name, int64_t now)
+{
+    int dir = spool->dir[kind == NOTICE_FAILED ? SPOOL_FAILED : SPOOL_DEFERRED];
+    struct status *status = NULL;
+    struct timespec mtime;
+    int r = status_read(dir, name, &status, &mtime, NULL);
+    if (r)
+        return r == -ENOENT || r == -EBADMSG ? 0 : r;
+    struct timespec *mark = kind == NOTICE_FAILED ? &status->notified : &status->delay_warned;
+    if (status->inode == inode && !mark->tv_sec) {
+        *mark = clock_timespec(now);
+        if (kind == NOTICE_DELAYED)
+            status->next_attempt = mtime;
+        r = status_write(dir, name, status);
+        r = r == -EEXIST ? 0 : r; // another message has the name by now
+    }
+    status_free(status);
+    return r;
+}
+
+// A delayed message is claimed while its status is written, so that no other agent tries it meanwhile.
+static int mark(const struct spool_tenant *spool, enum notice_kind kind, ino_t inode, const char *name,
+    bool claimed, int64_t now)
+{
+    char in_cur[SPOOL_NAME_SIZE];
+    struct stat stat;
+    bool claim = kind == NOTICE_DELAYED && !claimed;
+    if (claim) {
+        if (fstatat(spool->dir[SPOOL_DEFERRED], name, &stat, AT_SYMLINK_NOFOLLOW) || stat.st_ino != inode)
+            return 0; // tried or moved meanwhile; its next failure tells of it
+        int r = spool_move(spool, SPOOL_DEFERRED, name, inode, SPOOL_CUR, in_cur);
+        if (r)
+            return r == -ENOENT ? 0 : r;
+    }
+    int r = mark_status(spool, kind, inode, name, now);
+    if (claim) {
+        int back = spool_move(spool, SPOOL_CUR, in_cur, inode, SPOOL_DEFERRED, in_cur);
+        r = r ? r : back;
+    }
+    return r;
+}
+
+// From the complete notice to new/: the same for a fresh one and for one that a crash left.
+static int finish(const struct spool_tenant *spool, int dir, const char *name)
+{
+    char list[SPOOL_NAME_SIZE + 8];
+    (void)snprintf(list, sizeof list, "%s" LIST_SUFFIX, name);
+    int r = spool_sync(spool, SPOOL_FAILED);
+    if (!r)
+        r = spool_sync(spool, SPOOL_DEFERRED);
+    if (!r && renameat2(dir, name, spool->dir[SPOOL_NEW], name, RENAME_NOREPLACE) < 0)
+        r = -errno;
+    if (!r)
+        r = spool_sync(spool, SPOOL_NEW);
+    if (!r && fsync(dir) < 0)
+        r = -errno;
+    if (!r)
+        (void)unlinkat(dir, list, 0);
+    return r;
+}
+
+static int make_name(int64_t now, char ret_name[static SPOOL_NAME_SIZE])
+{
+    uint64_t random;
+    if (getrandom(&random, sizeof random, 0) != sizeof random)
+        return -EIO;
+    (void)snprintf(ret_name, SPOOL_NAME_SIZE, "notice.%" PRId64 ".%016" PRIx64, now / CLOCK_SECOND, random);
+    return 0;
+}
+
+int notice_file_submit(const struct spool_tenant *spool, struct notice_item *const *items, size_t n,
+    const char *data, size_t length, int64_t now, char ret_name[static SPOOL_NAME_SIZE])
+{
+    char list[SPOOL_NAME_SIZE + 8];
+    struct buffer text;
+    int dir = notices_open(spool, true);
+    if (dir < 0)
+        return dir;
+    buffer_init(&text, LIST_MAX);
+    for (size_t i = 0; i < n; i++)
+        buffer_format(&text, "%s %" PRIu64 " %s\n", notice_kind_name(items[i]->kind),
+            (uint64_t)items[i]->inode, items[i]->name);
+    int r = buffer_error(&text);
+    if (!r)
+        r = make_name(now, ret_name);
+    if (!r) {
+        (void)snprintf(list, sizeof list, "%s" LIST_SUFFIX, ret_name);
+        r = write_durably(dir, list, text.data, text.length);
+    }
+    if (!r)
+        r = write_durably(dir, ret_name, data, length);
+    if (!r && fsync(dir) < 0)
+        r = -errno;
+    for (size_t i = 0; !r && i < n; i++)
+        r = mark(spool, items[i]->kind, items[i]->inode, items[i]->name, items[i]->claimed, now);
+    if (!r)
+        r = finish(spool, dir, ret_name);
+    buffer_release(&text);
+    close(dir);
+    return r;
+}
+
+static int read_list(int dir, const char *list, struct buffer *out)
+{
+    int fd = openat(dir, list, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    ssize_t n = 1;
+    while (n > 0 && !buffer_error(out)) {
+        char *to = buffer_reserve(out, 4096);
+        n = to ? TEMP_FAILURE_RETRY(read(fd, to, 4096)) : -1;
+        if (n > 0)
+            buffer_grew(out, (size_t)n);
+    }
+    int r = buffer_error(out) ? buffer_error(out) : n < 0 ? -errno : 0;
+    close(fd);
+    return r;
+}
+
+static int mark_line(const struct spool_tenant *spool, char *line, int64_t now)
+{
+    char *inode = strchr(line, ' '), *name = inode ? strchr(inode + 1, ' ') : NULL;
+    if (!name || !spool_name_valid(name + 1))
+        return 0;
+    bool delayed = strncmp(line, "delayed ", 8) == 0;
+    return mark(spool, delayed ? NOTICE_DELAYED : NOTICE_FAILED, (ino_t)strtoull(inode + 1, NULL, 10),
+        name + 1, false, now);
+}
+
+// One list: with its notice beside it the work goes on, without it is over or never began.
+static int recover_one(const struct spool_tenant *spool, int dir, const char *list, int64_t now,
+    void (*submitted)(const char *name, void *arg), void *arg)
+{
+    char name[SPOOL_NAME_SIZE];
+    size_t length = strlen(list) - strlen(LIST_SUFFIX);
+    if (length >= sizeof name)
+        return 0;
+    memcpy(name, list, length);
+    name[length] = '\0';
+    if (faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW)) {
+        (void)unlinkat(dir, list, 0);
+        return 0;
+    }
+    struct buffer text;
+    buffer_init(&text, LIST_MAX + 4096);
+    int r = read_list(dir, list, &text);
+    for (char *line = text.data; !r && line && *line;) {
+        char *end = strchr(line, '\n');
+        if (!end)
+            break;
+        *end = '\0';
+        r = mark_line(spool, line, now);
+        line = end + 1;
+    }
+    if (!r)
+        r = finish(spool, dir, name);
+    if (!r)
+        submitted(name, arg);
+    buffer_release(&text);
+    return r;
+}
+
+int notice_file_recover(
+    const struct spool_tenant *spool, int64_t now, void (*submitted)(const char *name, void *arg), void *arg)
+{
+    int fd = notices_open(spool, false), r = 0;
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd;
+    DIR *dir = fdopendir(fd);
+    if (!dir) {
+        r = -errno;
+        close(fd);
+        return r;
+    }
+    for (const struct dirent *entry; !r && (entry = readdir(dir));) {
+        size_t length = strlen(entry->d_name), suffix = strlen(LIST_SUFFIX);
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (entry->d_name[0] == '.')
+            (void)unlinkat(fd, entry->d_name, 0); // a temporary of a crash
+        else if (length > suffix && strcmp(entry->d_name + length - suffix, LIST_SUFFIX) == 0)
+            r = recover_one(spool, fd, entry->d_name, now, submitted, arg);
+    }
+    closedir(dir);
+    return r;
+}

@@ -1,0 +1,380 @@
+"""Notices about mail that fails or is late: who gets which, never twice, never about themselves, never more than the cap.
+
+/usr/bin/python3 -m pytest tests/notices
+"""
+
+import email
+import email.policy
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cases"))
+
+from smtpserver import Server  # noqa: E402
+from support.agent import Agent, Clock, binary, environment  # noqa: E402
+from support.wait import wait_until  # noqa: E402
+
+MESSAGE = b"From: Jane <jane@inside.example>\nTo: b@example.net\nSubject: hello\nMessage-ID: <one@inside.example>\n\nOne line.\n"
+REFUSE = "on RCPT b@: 550 5.1.1 nobody of that name"
+LATER = "on RCPT b@: 451 4.3.0 come back later"
+
+
+@pytest.fixture
+def house(program, config, clock):
+    """house(SCRIPT…, notify=…) makes a server, a configuration and an agent that is not started yet."""
+    started = []
+
+    def make(*script, envelope_from="message", tenant=None, **on_failure):
+        server = Server(list(script))
+        server.start()
+        config.account("relay", email="noreply@example.com", server="127.0.0.1", port=server.port, encryption="none",
+                       envelope_from=envelope_from)
+        config.tenant("acme", account="relay", from_="Acme <acme@acme.example>", on_failure=on_failure, **(tenant or {}))
+        agent = Agent(config, clock=clock)
+        agent.server = server
+        started.extend([server, agent])
+        agent.prepare()
+        return agent
+
+    yield make
+    for thing in reversed(started):
+        assert thing.stop() in (0, None)
+
+
+def notices(agent):
+    """What the server accepted with an X-Outtray-Notice in it, parsed; the field itself never goes out."""
+    return [(accepted, email.message_from_bytes(accepted.data, policy=email.policy.SMTP))
+            for accepted in agent.server.accepted if b"Auto-Submitted: auto-replied" in accepted.data]
+
+
+def once(agent, code=None):
+    agent.clock.advance(10)
+    got = agent.once()
+    assert code is None or got == code, agent.log_text()[-3000:]
+    return notices(agent)
+
+
+def report(parsed):
+    """The fields of a message/delivery-status: of the message, and of each recipient."""
+    assert parsed.get_content_type() == "multipart/report"
+    assert parsed.get_param("report-type") == "delivery-status"
+    assert not parsed.defects
+    text, status, head = parsed.iter_parts()
+    assert text.get_content_type() == "text/plain"
+    assert status.get_content_type() == "message/delivery-status"
+    assert head.get_content_type() == "text/rfc822-headers"
+    whole, *recipients = status.get_payload()
+    return text.get_content(), whole, recipients, head.get_payload(decode=True).decode()
+
+
+def status_of(agent, name, state="failed"):
+    return agent.spool.status("acme", state, name)
+
+
+def test_none_by_default(house):
+    agent = house(REFUSE)
+    agent.spool.drop("acme", MESSAGE)
+    assert once(agent, 1) == []
+    assert agent.spool.counts("acme")["failed"] == 1
+
+
+def test_to_the_sender(house):
+    agent = house(REFUSE, notify="sender")
+    name = agent.spool.drop("acme", b"X-Secret: yes\nBcc: c@example.net\n" + MESSAGE)
+    [(accepted, parsed)] = once(agent, 1)
+    assert accepted.mail == "<>"
+    assert accepted.rcpts == ["jane@inside.example"]
+    assert parsed["From"].addresses[0].addr_spec == "acme@acme.example"
+    assert parsed["To"] == "<jane@inside.example>" or parsed["To"].addresses[0].addr_spec == "jane@inside.example"
+    assert parsed["Auto-Submitted"] == "auto-replied"
+    assert parsed["References"] == "<one@inside.example>"
+    assert parsed["Date"] and parsed["Message-ID"]
+    assert "X-Outtray-Notice" not in parsed and "Return-Path" not in parsed
+    text, whole, [recipient], head = report(parsed)
+    assert "b@example.net" in text and "550 5.1.1 nobody of that name" in text
+    assert whole["Reporting-MTA"] == "dns; pbx.example.com"
+    assert whole["Arrival-Date"]
+    assert recipient["Final-Recipient"] == "rfc822; b@example.net"
+    assert recipient["Action"] == "failed"
+    assert recipient["Status"] == "5.1.1"
+    assert recipient["Diagnostic-Code"] == "smtp; 550 5.1.1 nobody of that name"
+    assert recipient["Remote-MTA"] == "dns; 127.0.0.1"
+    assert recipient["Last-Attempt-Date"]
+    assert "Subject: hello" in head and "X-Secret: yes" in head
+    assert "c@example.net" not in accepted.data.decode()
+    assert status_of(agent, name)["notified"]
+    assert agent.spool.counts("acme") == {"new": 0, "cur": 0, "deferred": 0, "sent": 1, "failed": 1, "hold": 0}
+
+
+def test_to_an_address(house):
+    agent = house(REFUSE, notify="ops@acme.example")
+    agent.spool.drop("acme", MESSAGE)
+    [(accepted, parsed)] = once(agent, 1)
+    assert accepted.rcpts == ["ops@acme.example"]
+    report(parsed)
+
+
+def test_account_envelope(house):
+    """Providers that refuse the null sender: the account's own address goes out, as for all its mail."""
+    agent = house(REFUSE, envelope_from="account", notify="ops@acme.example")
+    agent.spool.drop("acme", MESSAGE)
+    [(accepted, _)] = once(agent, 1)
+    assert accepted.mail == "<noreply@example.com>"
+
+
+def test_tenant_without_envelope_headers(house):
+    agent = house(REFUSE, notify="sender", tenant={"envelope_headers": False})
+    agent.spool.drop("acme", MESSAGE)
+    [(accepted, _)] = once(agent, 1)
+    assert (accepted.mail, accepted.rcpts) == ("<>", ["jane@inside.example"])
+
+
+def test_parents_lend_it(house, config):
+    agent = house(REFUSE, notify="ops@acme.example")
+    config.tenant("child", parent="acme")
+    agent.init = True
+    agent.prepare()
+    agent.spool.drop("child", MESSAGE)
+    [(accepted, _)] = once(agent, 1)
+    assert accepted.rcpts == ["ops@acme.example"]
+
+
+def test_several_recipients_and_dsn(house):
+    """Only who did not get it is named; NOTIFY, ORCPT and ENVID of the submission count."""
+    agent = house("on RCPT b@: 550 5.1.1 no b", "on RCPT c@: 550 5.1.1 no c", "on RCPT d@: 550 5.1.1 no d", notify="ops@acme.example")
+    agent.spool.drop("acme", b"X-Sender: <jane@inside.example> ENVID=Q+2B1 RET=HDRS\nX-Receiver: <a@example.net>\n"
+                             b"X-Receiver: <b@example.net> NOTIFY=FAILURE,DELAY ORCPT=rfc822;B+2Bx@example.net\n"
+                             b"X-Receiver: <c@example.net> NOTIFY=NEVER\nX-Receiver: <d@example.net> NOTIFY=SUCCESS\n" + MESSAGE)
+    [(_, parsed)] = once(agent, 1)
+    text, whole, [recipient], _ = report(parsed)
+    assert whole["Original-Envelope-Id"] == "Q+1"
+    assert recipient["Original-Recipient"] == "rfc822; B+x@example.net"
+    assert recipient["Final-Recipient"] == "rfc822; b@example.net"
+    assert "no c" not in text and "no d" not in text
+
+
+def test_notify_never_for_all(house):
+    agent = house(REFUSE, notify="sender")
+    agent.spool.drop("acme", b"X-Sender: <jane@inside.example>\nX-Receiver: <b@example.net> NOTIFY=NEVER\n" + MESSAGE)
+    assert once(agent, 1) == []
+
+
+@pytest.mark.parametrize("head", [b"X-Sender: <>\nX-Receiver: <b@example.net>\n", b"Return-Path: <>\n",
+                                  b"Auto-Submitted: auto-generated\n", b"Auto-submitted: Auto-Replied (vacation)\n",
+                                  b"X-Outtray-Notice: failed\n"])
+def test_never_about_these(house, head):
+    agent = house(REFUSE, notify="ops@acme.example")
+    agent.spool.drop("acme", head + MESSAGE)
+    assert once(agent, 1) == []
+    assert agent.spool.counts("acme")["failed"] == 1
+
+
+def test_auto_submitted_no_is_a_person(house):
+    agent = house(REFUSE, notify="sender")
+    agent.spool.drop("acme", b"Auto-Submitted: no\n" + MESSAGE)
+    assert len(once(agent, 1)) == 1
+
+
+@pytest.mark.parametrize("target", ["sender", "ops@acme.example"])
+@pytest.mark.parametrize("envelope_from", ["message", "account"])
+def test_no_loop(house, target, envelope_from):
+    """Nothing is accepted by the server, not the notices either: each failure makes one file, and then there is quiet."""
+    agent = house("on RCPT: 550 5.1.1 nobody here at all", notify=target, envelope_from=envelope_from)
+    for i in range(5):
+        agent.spool.drop("acme", MESSAGE.replace(b"b@", b"b%d@" % i).replace(b"jane@", b"b%d@" % i))
+    for _ in range(4):
+        once(agent)
+        agent.clock.advance(3600)
+    assert agent.spool.counts("acme") == {"new": 0, "cur": 0, "deferred": 0, "sent": 0, "failed": 10, "hold": 0}
+    assert agent.server.accepted == []
+
+
+def test_malformed_message(house):
+    """There is nothing to quote: the address is told in words; a sender is not known."""
+    agent = house(notify="ops@acme.example")
+    agent.spool.drop("acme", b"Subject: for nobody\n\ntext\n", "odd")
+    [(_, parsed)] = once(agent, 1)
+    assert parsed.get_content_type() == "text/plain"
+    assert "odd" in parsed.get_content() and "no recipients" in parsed.get_content()
+
+
+def test_header_that_is_not_ascii(house):
+    agent = house(REFUSE, "ehlo PIPELINING", notify="sender")
+    agent.spool.drop("acme", "Subject: Grüße an alle\nFrom: Jäne <jane@inside.example>\nTo: b@example.net\n\ntext\n".encode())
+    # The original cannot go out without 8BITMIME only where its body needs it; the notice is seven-bit in any case.
+    found = once(agent, 1)
+    assert len(found) == 1
+    assert found[0][0].data.isascii()
+    _, _, _, head = report(found[0][1])
+    assert "Grüße an alle" in head
+
+
+def test_expired(house, config):
+    config.set(retry={"first": "1s", "max": "1m", "give_up_after": "5m", "jitter": 0})
+    agent = house(LATER, notify="sender")
+    name = agent.spool.drop("acme", MESSAGE)
+    once(agent, 1)
+    agent.clock.advance(400)
+    [(_, parsed)] = once(agent)
+    text, _, [recipient], _ = report(parsed)
+    assert recipient["Action"] == "failed" and recipient["Status"] == "4.4.7"
+    assert "given up" in text
+    assert status_of(agent, name)["reason"] == "expired"
+
+
+def test_delay_warning_once(house):
+    agent = house(LATER, notify="sender", delay_warning="10m")
+    name = agent.spool.drop("acme", MESSAGE)
+    assert once(agent, 1) == []
+    agent.clock.advance(700)
+    [(accepted, parsed)] = once(agent)
+    assert accepted.mail == "<>"
+    text, _, [recipient], _ = report(parsed)
+    assert recipient["Action"] == "delayed" and recipient["Status"] == "4.3.0"
+    assert recipient["Will-Retry-Until"]
+    assert "need not send it again" in text
+    assert status_of(agent, name, "deferred")["delay_warned"]
+    mtime = agent.spool.path("acme", "deferred", name + ".status").stat().st_mtime
+    assert mtime > agent.clock.offset  # the time of the next attempt is kept
+    for _ in range(3):
+        agent.clock.advance(8000)
+        assert len(once(agent)) == 1
+    assert agent.spool.where("acme", name) == ["deferred"]
+
+
+def test_delay_warning_never(house):
+    agent = house(LATER, notify="sender", delay_warning="never")
+    agent.spool.drop("acme", MESSAGE)
+    once(agent, 1)
+    agent.clock.advance(8 * 3600)
+    assert once(agent) == []
+
+
+def test_running_agent_tells_at_once(house):
+    agent = house(REFUSE, notify="sender")
+    agent.start()
+    agent.spool.drop("acme", MESSAGE)
+    wait_until(lambda: notices(agent), 20, "the notice")
+    assert agent.wait_event("notified")
+
+
+def test_digest(house):
+    agent = house("on RCPT b: 550 5.1.1 nobody", notify="ops@acme.example", digest="15m")
+    agent.start()
+    for i in range(12):
+        agent.spool.drop("acme", MESSAGE.replace(b"b@", b"b%d@" % i), f"m{i}")
+    agent.spool.wait_counts("acme", failed=12, seconds=30)
+    assert notices(agent) == []
+    agent.clock.advance(16 * 60)
+    wait_until(lambda: notices(agent), 20, "the summary")
+    wait_until(lambda: agent.spool.quiet("acme"), what="quiet")
+    [(accepted, parsed)] = notices(agent)
+    assert accepted.rcpts == ["ops@acme.example"]
+    assert parsed["Subject"] == "Mail trouble: 12 failed, 0 delayed"
+    assert all(f"b{i}@example.net" in parsed.get_content() and f"mv failed/m{i} new/" in parsed.get_content() for i in range(12))
+    agent.clock.advance(16 * 60)
+    agent.spool.drop("acme", MESSAGE)
+    agent.spool.wait_counts("acme", failed=13)
+    agent.clock.advance(16 * 60)
+    wait_until(lambda: len(notices(agent)) == 2, 20, "the second summary")
+    assert notices(agent)[1][1]["Subject"] == "Mail trouble: 1 failed, 0 delayed"
+
+
+def test_digest_outlives_restarts(house):
+    """What has failed is read from the status files: a summary comes in its time, whatever ran when."""
+    agent = house(REFUSE, notify="ops@acme.example", digest="15m")
+    agent.spool.drop("acme", MESSAGE)
+    assert once(agent, 1) == []
+    agent.clock.advance(600)
+    assert once(agent) == []
+    agent.clock.advance(600)
+    assert len(once(agent)) == 1
+    agent.clock.advance(1200)
+    assert len(once(agent)) == 1
+
+
+def test_cap(house):
+    """60 in an hour; the rest in one summary when the hour is over."""
+    agent = house("on RCPT b: 550 5.1.1 nobody", notify="ops@acme.example")
+    agent.start()
+    for i in range(75):
+        agent.spool.drop("acme", MESSAGE.replace(b"b@", b"b%d@" % i))
+    agent.spool.wait_counts("acme", failed=75, seconds=60)
+    wait_until(lambda: len(notices(agent)) == 60, 60, "60 notices")
+    wait_until(lambda: agent.spool.quiet("acme"), what="quiet")
+    agent.clock.advance(1800)
+    assert len(notices(agent)) == 60
+    agent.clock.advance(1900)
+    wait_until(lambda: len(notices(agent)) == 61, 30, "the summary")
+    assert notices(agent)[-1][1]["Subject"] == "Mail trouble: 15 failed, 0 delayed"
+    agent.clock.advance(4000)
+    agent.spool.drop("acme", MESSAGE)
+    wait_until(lambda: len(notices(agent)) == 62, 30, "a notice of its own again")
+    report(notices(agent)[-1][1])
+
+
+def test_failed_again_is_told_again(house):
+    agent = house(REFUSE, notify="sender")
+    name = agent.spool.drop("acme", MESSAGE)
+    assert len(once(agent, 1)) == 1
+    os.rename(agent.spool.path("acme", "failed", name), agent.spool.path("acme", "new", name))
+    assert len(once(agent, 1)) == 2
+
+
+def test_old_failures_are_history(house):
+    """Switching notices on does not tell of what failed days ago."""
+    agent = house(REFUSE)
+    agent.spool.drop("acme", MESSAGE)
+    once(agent, 1)
+    agent.config.data["tenants"]["acme"]["on_failure"] = {"notify": "sender"}
+    agent.clock.advance(3 * 86400)
+    assert once(agent) == []
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("call, when", [("renameat", 1), ("renameat", 2), ("renameat2", 3), ("renameat2", 4), ("renameat2", 5),
+                                        ("fsync", 4), ("fsync", 6), ("fsync", 8), ("fsync", 10), ("fsync", 12), ("fsync", 14)])
+@pytest.mark.parametrize("kind", ["failed", "delayed"])
+def test_crash_neither_loses_nor_repeats(house, kind, call, when):
+    """kill -9 at a step of it, then another run: one notice, whatever the step."""
+    agent = house(REFUSE if kind == "failed" else LATER, notify="sender", delay_warning="10m")
+    name = agent.spool.drop("acme", MESSAGE)
+    if kind == "delayed":
+        once(agent, 1)
+        agent.clock.advance(700)
+    agent.clock.advance(10)
+    subprocess.run(["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={when}",
+                    binary(), "run", "--once", "--config", agent.config.path],
+                   env=environment(agent.clock, ASAN_OPTIONS="detect_leaks=0"), stderr=subprocess.DEVNULL, timeout=120, check=False)
+    sent = len(notices(agent))
+    for _ in range(3):
+        agent.clock.advance(6000)
+        once(agent)
+    # A kill while the notice itself was on the wire may repeat it, as any message, with the same Message-ID.
+    found = notices(agent)
+    assert len({parsed["Message-ID"] for _, parsed in found}) == 1
+    assert len(found) - sent <= 1 and len(found) >= 1
+    state = "failed" if kind == "failed" else "deferred"
+    assert status_of(agent, name, state)["notified" if kind == "failed" else "delay_warned"]
+    assert os.listdir(agent.spool.path("acme") / ".notices") == []
+
+
+def test_full_disk_is_not_the_end(house):
+    """Where .notices/ cannot be made nothing is marked; once it can, the notice goes out."""
+    agent = house(REFUSE, notify="sender")
+    blocker = agent.spool.path("acme") / ".notices"
+    blocker.write_text("in the way")
+    name = agent.spool.drop("acme", MESSAGE)
+    agent.start()
+    agent.wait_event("notice_failed", seconds=20)
+    agent.spool.wait("acme", name, "failed")
+    assert "notified" not in status_of(agent, name)
+    blocker.unlink()
+    agent.clock.advance(90)
+    wait_until(lambda: notices(agent), 20, "the notice")
