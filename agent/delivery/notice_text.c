@@ -10,8 +10,7 @@
 // A line of text that came from elsewhere, in printable ASCII and cut.
 static void append_plain(struct buffer *out, const char *text)
 {
-    size_t length = strnlen(text, NOTICE_TEXT_MAX);
-    for (size_t i = 0; i < length; i++) {
+    for (size_t i = 0; i < NOTICE_TEXT_MAX && text[i]; i++) {
         char c = (unsigned char)text[i] < ' ' || (unsigned char)text[i] >= 0x7F ? '?' : text[i];
         buffer_append(out, &c, 1);
     }
