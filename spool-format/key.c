@@ -144,7 +144,7 @@ static bool same_message(const struct spool_key *a, const struct spool_key *b)
 int spool_key_claim(const struct spool_tenant *tenant, const char *digest, const struct spool_key *key,
     time_t since, struct spool_key *ret_first)
 {
-    struct spool_key found;
+    struct spool_key found = {0};
     int dir = keys_open(tenant, true), r = -EAGAIN;
     if (dir < 0)
         return dir;
@@ -171,7 +171,7 @@ int spool_key_claim(const struct spool_tenant *tenant, const char *digest, const
 // A temporary's own time is its age; nobody writes one for long.
 static bool is_over(int dir, const char *name, time_t since)
 {
-    struct spool_key key;
+    struct spool_key key = {0};
     struct stat st;
     if (name[0] == '.')
         return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
