@@ -21,12 +21,12 @@ static void what_is_written_is_read_back(void **state)
     for (int json = 0; json < 2; json++) {
         struct log *log = NULL;
         struct log_lines lines;
-        assert_int_equal(log_open(json, "", &log), 0);
+        assert_int_equal(log_open(&(struct log_target){json, "", LOG_NO_SYSLOG}, &log), 0);
         log_lines_init(&lines, log);
         for (int c = 1; c < 128; c++)
             value[c - 1] = (char)c;
         value[127] = '\0';
-        log_line_begin(&lines, 1764000000 * CLOCK_SECOND, "sent");
+        log_line_begin(&lines, 1764000000 * CLOCK_SECOND, LOG_INFO_LEVEL, "sent");
         log_line_text(&lines, "reply", value);
         log_line_text(&lines, "to", "");
         log_line_number(&lines, "nrcpt", 12);
