@@ -191,7 +191,8 @@ def read_only(directory):
     scene.agent.start()
     scene.sent("one")
     scene.sent("two.tmp")
-    assert scene.accepted() == ["one", "one", "two"]  # what was in flight came twice, with one Message-ID
+    # What was in flight came twice, with one Message-ID.
+    assert scene.accepted() in (["one", "one", "two"], ["one", "one", "two", "two"]), scene.accepted()
     ids = {line for one in scene.server.accepted if "one" in one.rcpts[0] for line in one.data.split(b"\r\n")
            if line.lower().startswith(b"message-id:")}
     assert len(ids) == 1, ids

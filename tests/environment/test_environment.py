@@ -31,7 +31,8 @@ def play(scene, tmp_path):
         pytest.skip("needs root for a mount namespace")
     if shutil.which("unshare") is None:
         pytest.skip("unshare is missing (Debian: util-linux)")
-    apart = ["unshare", "--mount", "--propagation", propagation()]
+    # With process ids of its own: whatever ends the scene ends its agent.
+    apart = ["unshare", "--mount", "--propagation", propagation(), "--pid", "--fork", "--kill-child"]
     probe = subprocess.run([*apart, "mount", "-t", "tmpfs", "probe", str(tmp_path)], capture_output=True, text=True)
     if probe.returncode:
         pytest.skip(f"no mount namespace here: {probe.stderr.strip()}")
