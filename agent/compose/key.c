@@ -22,7 +22,7 @@ int key_digest(const char *key, char ret_digest[static SPOOL_KEY_DIGEST])
 {
     unsigned char digest[(SPOOL_KEY_DIGEST - 1) / 2];
     if (!EVP_Digest(key, strlen(key), digest, NULL, EVP_sha256(), NULL))
-        return -EIO;
+        return -ENOMEM;
     for (size_t i = 0; i < SPOOL_KEY_DIGEST - 1; i++)
         ret_digest[i] = "0123456789abcdef"[i % 2 ? digest[i / 2] & 15 : digest[i / 2] >> 4];
     ret_digest[SPOOL_KEY_DIGEST - 1] = '\0';

@@ -9,7 +9,7 @@
 // NULL where text can be a key, else a constant reason.
 const char *key_problem(const char *text);
 
-// The digest of a key: SHA-256 in hexadecimal. 0 or -EIO.
+// The digest of a key: SHA-256 in hexadecimal. 0 or -ENOMEM.
 int key_digest(const char *key, char ret_digest[static SPOOL_KEY_DIGEST]);
 
 #endif

@@ -19,7 +19,7 @@
 
 static int digest(const void *data, size_t length, unsigned char ret_digest[static DIGEST_SIZE])
 {
-    return EVP_Digest(data, length, ret_digest, NULL, EVP_sha256(), NULL) ? 0 : -EIO;
+    return EVP_Digest(data, length, ret_digest, NULL, EVP_sha256(), NULL) ? 0 : -ENOMEM;
 }
 
 static int digest_update_file(EVP_MD_CTX *context, int fd)
@@ -35,7 +35,7 @@ static int digest_update_file(EVP_MD_CTX *context, int fd)
         if (n < 0)
             r = -errno;
         else if (!EVP_DigestUpdate(context, buffer, (size_t)n))
-            r = -EIO;
+            r = -ENOMEM;
         offset += n > 0 ? n : 0;
     }
     free(buffer);
@@ -47,11 +47,11 @@ static int digest_file(int fd, unsigned char ret_digest[static DIGEST_SIZE])
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     if (!context)
         return -ENOMEM;
-    int r = EVP_DigestInit_ex(context, EVP_sha256(), NULL) ? 0 : -EIO;
+    int r = EVP_DigestInit_ex(context, EVP_sha256(), NULL) ? 0 : -ENOMEM;
     if (!r)
         r = digest_update_file(context, fd);
     if (!r && !EVP_DigestFinal_ex(context, ret_digest, NULL))
-        r = -EIO;
+        r = -ENOMEM;
     EVP_MD_CTX_free(context);
     return r;
 }

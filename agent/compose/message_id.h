@@ -17,7 +17,7 @@ struct message_id_source {
 };
 
 // "<HEX@DOMAIN>" from tenant, name without ~N, submission time in µs and the file's SHA-256. 0 and *ret_id
-// (free(3)); read errors; -ENOMEM; -EIO where OpenSSL fails.
+// (free(3)); read errors; -ENOMEM, also where OpenSSL fails: a hash has no other reason to.
 int message_id_make(const struct message_id_source *source, char **ret_id);
 
 // The identifier in a Message-ID field: what stands in brackets, with them, else its text; control octets and

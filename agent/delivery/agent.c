@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/evp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -344,6 +345,16 @@ struct log_target agent_log_target(const struct config *config)
     };
 }
 
+// What OpenSSL could not set up at its first use for want of memory it never sets up again, and no message
+// could be composed.
+static int agent_open_libraries(void)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    bool good = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK &&
+                EVP_Digest("", 0, digest, NULL, EVP_sha256(), NULL);
+    return good ? 0 : -ENOMEM;
+}
+
 int agent_run(const struct config *config, const struct config_checks *checks, bool once)
 {
     struct agent agent = {.checks = checks, .lock_fd = -1, .signal_fd = -1};
@@ -364,8 +375,9 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
     (void)clock_gettime(CLOCK_REALTIME, &agent.began);
     int code = agent_open_directories(&agent, config);
     if (code == EX_OK) {
-        curl_global_init(CURL_GLOBAL_DEFAULT);
-        error = agent_start(&agent, config);
+        error = agent_open_libraries();
+        if (!error)
+            error = agent_start(&agent, config);
         if (!error) {
             log_event(dispatch->log, LOG_NOTICE_LEVEL, "started", "outtray " OUTTRAY_VERSION " is running",
                 "agent", config->agent, NULL);

@@ -72,14 +72,21 @@ class Fault:
     error: int
     first: int
     last: int = 0
+    verb: str = "run"
 
     def text(self):
+        """As the shim wants it."""
         return f"{self.who}:{self.call}:{self.error}:{self.first}:{self.last or self.first}"
 
+    def key(self):
+        """As it is listed, and given to tests/fault/sweep."""
+        return self.text() if self.verb == "run" else f"{self.verb}/{self.text()}"
+
     @staticmethod
-    def parse(text):
+    def parse(key):
+        verb, _, text = key.rpartition("/")
         who, call, error, first, last = text.split(":")
-        return Fault(who, call, int(error), int(first), int(last))
+        return Fault(who, call, int(error), int(first), int(last), verb or "run")
 
 
 class Play:
@@ -323,6 +330,54 @@ class Play:
         return (call == "fsync" and directory and int(error) != errno.EINTR) or (call == "renameat2" and int(error) in DISK)
 
 
+class Submission(Play):
+    """`outtray submit` with one fault: 0 means that the message is in new/, whole; anything else that it is not, or whole."""
+
+    MESSAGE = b"To: a@x.example\nSubject: one\n\n" + b"a line of it\n" * 3000
+
+    def play(self):
+        self.prepare_spool()
+        try:
+            done = subprocess.run([self.program, "submit", "--config", self.directory / "outtray.yaml"], input=self.MESSAGE,
+                                  capture_output=True, cwd=self.directory, timeout=LIMIT,
+                                  env=environment(None, OUTTRAY_FAULT=self.fault.text(),
+                                                  OUTTRAY_FAULT_REPORT=self.directory / "report"))
+            self.code = done.returncode
+            self.judge(done.stderr.decode(errors="replace"))
+        finally:
+            self.last_log = ""
+            path = self.directory / "report"
+            self.report = path.read_text(errors="replace").splitlines() if path.exists() else []
+            shutil.rmtree(self.directory, ignore_errors=True)
+        return self
+
+    def prepare_spool(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="outtray-fault-"))
+        self.spool = self.directory / "spool" / "acme"
+        (self.directory / "outtray.yaml").write_text(CONFIG.format(self.directory, 25))
+        for state in ("tmp", "hold", *STATES):
+            (self.spool / state).mkdir(parents=True)
+
+    def judge(self, errors):
+        new, tmp = list((self.spool / "new").iterdir()), list((self.spool / "tmp").iterdir())
+        if sanitizer_report(errors):
+            self.problems.append(sanitizer_report(errors))
+        elif self.code < 0 or self.code in (98, 99):
+            self.problems.append(f"it ended with {self.code}\n{errors[-3000:]}")
+        if self.code == 0 and len(new) != 1:
+            self.problems.append(f"it said yes, and new/ holds {new}")
+        if self.code and not errors.strip():
+            self.problems.append(f"it ended with {self.code} and said nothing")
+        for path in new:
+            if path.read_bytes() != self.expected():
+                self.problems.append(f"what is in new/ is not the message: {path.read_bytes()[:300]}")
+        if tmp and self.fault.call not in ("unlinkat", "linkat", "renameat", "renameat2"):
+            self.problems.append(f"left in tmp/ after {self.code}: {tmp}")
+
+    def expected(self):
+        return self.MESSAGE
+
+
 def where(line):
     """The lines of code of a line of the report."""
     offset = line.rsplit(" ", 1)[-1]
@@ -331,8 +386,16 @@ def where(line):
     return subprocess.run(["addr2line", "-ifpe", PROGRAM, offset], capture_output=True, text=True).stdout
 
 
+def submit_counts(who="own"):
+    """How often `outtray submit` makes each call."""
+    one = Submission(Fault(who, "none", 0, 0))
+    one.play()
+    assert one.code == 0 and not one.problems, one.problems
+    return {words[1]: int(words[2]) for words in map(str.split, one.report) if words[0] == "count"}
+
+
 def counts(who="own"):
-    """How often each call is made where nothing fails."""
+    """How often the agent makes each call where nothing fails."""
     play = Play(None)
     play.prepare()
     try:
