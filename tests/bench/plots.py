@@ -46,7 +46,7 @@ def by_window(result):
     for trip in sorted({run["round_trip_ms"] for run in runs}):
         for connections in sorted({run["connections"] for run in runs}):
             name = f"r{trip}c{connections}"
-            curves[name] = [[run["window"], run["rate"]["median"], statistics.median([run["bound"]["median"]])] for run in runs
+            curves[name] = [[run["window"], run["rate"]["median"], run["bound"]["median"]] for run in runs
                             if (run["round_trip_ms"], run["connections"]) == (trip, connections)]
             number = len(plots) // 2 + 1
             plots += [f"${name} using 1:2 with linespoints lw 2 pt 7 lc {number} title '{trip} ms, {connections} connection(s)'",
@@ -85,6 +85,8 @@ def main():
     if not shutil.which("gnuplot"):
         sys.exit("bench-plots: gnuplot is missing: run ./scripts/setup bench, or apt-get install gnuplot-nox")
     path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "results/full.json"
+    if not path.exists():
+        sys.exit(f"bench-plots: there is no {path}: run make bench BENCH=full first")
     result = json.loads(path.read_text(encoding="utf-8"))
     OUT.mkdir(parents=True, exist_ok=True)
     for draw in (by_connections, by_window, by_backlog, by_latency):

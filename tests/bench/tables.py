@@ -116,6 +116,8 @@ def targets(result):
 
 def main():
     path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "results/full.json"
+    if not path.exists():
+        sys.exit(f"bench-plots: there is no {path}: run make bench BENCH=full first")
     result = json.loads(path.read_text(encoding="utf-8"))
     machine = result["machine"]
     lines = [f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_mib']:,} MiB, {machine['system']}. Median (min..max) where a "
