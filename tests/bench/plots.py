@@ -26,16 +26,18 @@ def gnuplot(name, title, commands, data):
     print(f"docs/performance/{name}")
 
 
-def footer(result):
-    machine = result["machine"]
-    return f"{machine['cores']} cores, commit {machine['commit']}, load {machine['load'][0]:.0f}..{machine['load_end'][0]:.0f}"
+def under(title, result, part):
+    """The title with a second line: the machine, the commit and the load of that part of the record."""
+    machine = result["parts"][part]["machine"]
+    return (f"{title}\\n{{/*0.8 {machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}, load average "
+            f"{machine['load'][0]:.0f} to {machine['load_end'][0]:.0f}}}")
 
 
 def by_connections(result):
     rows = [[width, *(f([run["messages_per_s"] for run in runs]) for f in (statistics.median, min, max))]
             for width, runs in result["results"].get("connections", {}).items()]
     if rows:
-        gnuplot("connections.svg", f"Local throughput by connections ({footer(result)})",
+        gnuplot("connections.svg", under("Local throughput by connections", result, "local"),
                 "set xlabel 'connections'\nset ylabel 'messages/s'\nset logscale x 2\nset yrange [0:*]\n"
                 "plot $rows using 1:2:3:4 with yerrorlines lw 2 pt 7 title 'window 8, 4 kB, every move durable; median, min..max'", {"rows": rows})
 
@@ -52,8 +54,8 @@ def by_window(result):
             plots += [f"${name} using 1:2 with linespoints lw 2 pt 7 lc {number} title '{trip} ms, {connections} connection(s)'",
                       f"${name} using 1:3 with lines dt 2 lc {number} notitle"]
     if curves:
-        gnuplot("window.svg", f"Throughput by window and round trip, dashed: the bound ({footer(result)})",
-                "set xlabel 'window'\nset ylabel 'messages/s'\nset logscale xy\nplot " + ", ".join(plots), curves)
+        gnuplot("window.svg", under("Throughput by window and round trip, dashed: the bound", result, "distance"),
+                "set xlabel 'window'\nset ylabel 'messages/s'\nset logscale xy\nset xrange [6:340]\nset xtics (8, 16, 32, 64, 128, 256)\nplot " + ", ".join(plots), curves)
 
 
 def by_backlog(result):
@@ -61,7 +63,7 @@ def by_backlog(result):
              1000 / statistics.median(run["messages_per_s"] for run in row["runs"])]
             for row in result["results"].get("scale", []) if row["tenants"] == 1]
     if rows:
-        gnuplot("backlog.svg", f"Cost of a message by the size of the backlog ({footer(result)})",
+        gnuplot("backlog.svg", under("Cost of a message by the size of the backlog", result, "scale"),
                 "set xlabel 'messages in new/'\nset ylabel 'ms a message'\nset logscale x\nset yrange [0:*]\n"
                 "plot $rows using 1:2 with linespoints lw 2 pt 7 title 'CPU', $rows using 1:3 with linespoints lw 2 pt 5 title 'elapsed (1 / rate)'",
                 {"rows": rows})
@@ -76,7 +78,7 @@ def by_latency(result):
         values = middle[name]["sorted"]
         curves[name] = [[value, (i + 1) / len(values)] for i, value in enumerate(values)][::max(len(values) // POINTS_MAX, 1)]
     backlog = f"{middle['busy']['backlog']:,} messages of another tenant"
-    gnuplot("latency.svg", f"From the rename into new/ to MAIL at the server ({footer(result)})",
+    gnuplot("latency.svg", under("From the rename into new/ to MAIL at the server", result, "latency"),
             "set xlabel 'ms'\nset ylabel 'share of the messages'\nset logscale x\nset key right bottom\n"
             f"plot $idle with lines lw 2 title 'idle agent', $busy with lines lw 2 title 'beside {backlog}'", curves)
 
