@@ -30,9 +30,9 @@ enum kind { // of a value or argument
 
 struct completion {
     const struct cli_verb *verb;
-    const struct config *config; // NULL where it cannot be read
-    const char *word;            // being typed
-    const char *prefix;          // put in front of each candidate: "--tenant=" or ""
+    const struct config *config;      // NULL where it cannot be read
+    const char *word;                 // being typed
+    char prefix[OPTION_NAME_MAX + 4]; // put in front of each candidate: "--tenant=" or ""
     size_t offered;
 };
 
@@ -304,7 +304,6 @@ static enum kind argument_of(const struct cli_verb *verb)
 static void complete(struct completion *completion, char **words, int n)
 {
     const char *before = words[n - 2];
-    char option[OPTION_NAME_MAX + 3];
     const char *equals = strncmp(completion->word, "--", 2) == 0 ? strchr(completion->word, '=') : NULL;
     // bash makes words of "--tenant", "=" and what follows.
     if (strcmp(completion->word, "=") == 0)
@@ -312,11 +311,13 @@ static void complete(struct completion *completion, char **words, int n)
     else if (strcmp(before, "=") == 0 && n > 3)
         before = words[n - 3];
     enum kind kind = n > 2 ? value_of(completion->verb, before) : KIND_NONE;
-    if (equals && (size_t)(equals - completion->word) < sizeof option) {
-        (void)snprintf(option, sizeof option, "%.*s", (int)(equals - completion->word), completion->word);
-        kind = value_of(completion->verb, option);
-        (void)snprintf(option, sizeof option, "%.*s", (int)(equals - completion->word + 1), completion->word);
-        completion->prefix = option;
+    if (equals && (size_t)(equals - completion->word) + 1 < sizeof completion->prefix) {
+        char *prefix = completion->prefix;
+        (void)snprintf(
+            prefix, sizeof completion->prefix, "%.*s", (int)(equals - completion->word), completion->word);
+        kind = value_of(completion->verb, prefix);
+        (void)snprintf(prefix, sizeof completion->prefix, "%.*s", (int)(equals + 1 - completion->word),
+            completion->word);
         completion->word = equals + 1;
         offer_kind(completion, kind, false);
     } else if (kind != KIND_NONE) {
@@ -360,7 +361,7 @@ int cli_complete(int argc, char **argv)
     }
     char **words = argv + 1;
     int n = argc - 1;
-    struct completion completion = {.word = n ? words[n - 1] : "", .prefix = ""};
+    struct completion completion = {.word = n ? words[n - 1] : ""};
     if (silent >= 0) { // what the walk cannot read is nobody's concern here
         (void)dup2(silent, STDERR_FILENO);
         close(silent);

@@ -15,8 +15,6 @@
 #define ARGUMENTS_MAX 12
 #define LINES_MAX     20000
 
-extern char **environ;
-
 // Runs a verb and takes what it prints. Its exit code, or -1.
 static int run_verb(const struct top *top, const char *const *arguments, struct buffer *out)
 {

@@ -405,6 +405,27 @@ def test_pause_puts_through_what_is_on_the_wire(alive):
     alive.spool.wait("acme", "two", "sent")
 
 
+def test_pause_between_the_transactions_of_a_message(box):
+    """Who has it is on the disk, the others wait; nobody gets it twice."""
+    box.config.data["accounts"]["relay"]["limits"] = {"recipients_per_message": 1, "connections": 1}
+    say(box, "on BODY: once pause & default")
+    with Agent(box.config, clock=box.clock) as agent:
+        agent.wait_ready()
+        agent.spool.drop("acme", to("a", "b"), name="one")
+        agent.spool.wait("acme", "one", "cur")
+        wait_until(lambda: box.server.seen("BODY") == 1, 10, "the first transaction")
+        agent.verb("pause", "relay", check=True)
+        agent.wait_event("account_paused")
+        box.server.release()
+        agent.spool.wait("acme", "one", "deferred")
+        assert {one["address"]: one["state"] for one in agent.spool.status("acme", "deferred", "one")["recipients"]} == {
+            "a@example.net": "sent", "b@example.net": "pending"}
+        assert len(box.server.accepted) == 1
+        agent.verb("resume", "relay", check=True)
+        agent.spool.wait("acme", "one", "sent")
+        assert [one.rcpts for one in box.server.accepted] == [["a@example.net"], ["b@example.net"]]
+
+
 def test_pause_survives_a_restart(box):
     box.ready()
     assert box.run("pause", "relay", "--reason", "night").returncode == 0
