@@ -201,10 +201,16 @@ class OpenSMTPD(Peer):
     name = "OpenSMTPD"
     packages = ("opensmtpd",)
     messages = 300
-    settings = "as it comes (its limits for a relay cannot be raised in smtpd.conf of 6.8); filled under smtpctl pause mta, then resume"
+    settings = ("mta limit max-conn-per-{host,route,source,connector,relay,domain} as many as the others have, conn-delay-* and "
+                "session-transaction-delay 0, scheduler max-inflight 100000; filled under smtpctl pause mta, then resume")
 
     def files(self):
+        limits = "".join(f"mta limit max-conn-per-{what} {self.connections}\n"
+                         for what in ("host", "route", "source", "connector", "relay", "domain"))
+        limits += "".join(f"mta limit conn-delay-{what} 0\n" for what in ("host", "route", "source", "connector", "relay", "domain"))
         return {"smtpd.conf": f"""
+{limits}mta limit session-transaction-delay 0
+scheduler limit max-inflight 100000
 listen on 127.0.0.1 port {self.port} hostname peer.bench.example
 action "out" relay host smtp://127.0.0.1:{self.sink_port}
 match from any for any action "out"
