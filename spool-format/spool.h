@@ -62,6 +62,11 @@ int spool_tenant_stale(int spool_fd, const struct spool_tenant *tenant);
 int spool_move(const struct spool_tenant *tenant, enum spool_state from, const char *name, ino_t owner,
     enum spool_state to, char ret_name[static SPOOL_NAME_SIZE]);
 
+// The same for a message that was looked at since it came to lie in `from` (*known): one link says that `to`
+// cannot have it too, and nothing is searched there.
+int spool_move_known(const struct spool_tenant *tenant, enum spool_state from, const char *name,
+    const struct stat *known, enum spool_state to, char ret_name[static SPOOL_NAME_SIZE]);
+
 // Chooses the name under which spool_move would file the message, for the status that is written before the
 // move:
 //

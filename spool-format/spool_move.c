@@ -155,15 +155,15 @@ static int moved_before(const struct spool_tenant *tenant, enum spool_state from
     return st.st_nlink > 1 ? spool_find_inode(tenant->dir[to], name, st.st_ino, ret_name) : 0;
 }
 
-int spool_move(const struct spool_tenant *tenant, enum spool_state from, const char *name, ino_t owner,
-    enum spool_state to, char ret_name[static SPOOL_NAME_SIZE])
+// search: `to` may have the message already.
+static int move(const struct spool_tenant *tenant, enum spool_state from, const char *name, ino_t owner,
+    bool search, enum spool_state to, char ret_name[static SPOOL_NAME_SIZE])
 {
     char source[SPOOL_NAME_SIZE], target[SPOOL_NAME_SIZE];
     bool with_status = spool_state_has_status(to);
     spool_name_copy(source, name); // ret_name may be name
     memcpy(target, source, sizeof target);
-    // A claim skips this: whoever claims looks at the links of the open file anyway.
-    int r = to != SPOOL_CUR ? moved_before(tenant, from, source, to, target) : 0;
+    int r = search ? moved_before(tenant, from, source, to, target) : 0;
     if (r != 0)
         return r < 0 ? r : drop_source(tenant->dir[from], source, target, ret_name);
     if (with_status)
@@ -186,4 +186,17 @@ int spool_move(const struct spool_tenant *tenant, enum spool_state from, const c
             r = choose(tenant->dir[to], with_status, with_status, source, owner, target);
     }
     return r < 0 ? r : -EEXIST;
+}
+
+int spool_move(const struct spool_tenant *tenant, enum spool_state from, const char *name, ino_t owner,
+    enum spool_state to, char ret_name[static SPOOL_NAME_SIZE])
+{
+    // A claim searches nothing: whoever claims looks at the links of the open file anyway.
+    return move(tenant, from, name, owner, to != SPOOL_CUR, to, ret_name);
+}
+
+int spool_move_known(const struct spool_tenant *tenant, enum spool_state from, const char *name,
+    const struct stat *known, enum spool_state to, char ret_name[static SPOOL_NAME_SIZE])
+{
+    return move(tenant, from, name, known->st_ino, known->st_nlink > 1, to, ret_name);
 }

@@ -109,15 +109,17 @@ static enum account_change account_open(
     account->breaker = breaker;
     account->at_login = outcome->at_login;
     account->probing = false;
-    if (before != breaker)
+    if (before != breaker || account->own)
         account->probe_wait = 0;
-    return before == breaker ? ACCOUNT_SAME : ACCOUNT_PAUSED;
+    bool same = before == breaker && !account->own;
+    account->own = false;
+    return same ? ACCOUNT_SAME : ACCOUNT_PAUSED;
 }
 
 static enum account_change account_close(struct account *account)
 {
     account->breaker = BREAKER_CLOSED;
-    account->probing = account->at_login = false;
+    account->probing = account->at_login = account->own = false;
     account->probe_wait = account->probe_at = account->hold_until = 0;
     account->reason[0] = '\0';
     account->fix = NULL;
@@ -268,6 +270,8 @@ enum account_change account_troubled(
 {
     (void)wall;
     enum account_change change;
+    if (outcome->at_login)
+        (void)snprintf(account->login_words, sizeof account->login_words, "%s", words ? words : "");
     switch (outcome->verdict) {
     case VERDICT_ACCOUNT_UNREACHABLE:
         return account_unreachable(account, outcome, words, boot);
@@ -297,7 +301,7 @@ void account_probe_over(struct account *account)
 
 void account_retry_now(struct account *account, int64_t boot)
 {
-    if (account->breaker == BREAKER_QUOTA)
+    if (account->breaker == BREAKER_QUOTA && !account->own)
         return;
     account->auth_after = account->connect_after = 0;
     if (account->breaker != BREAKER_CLOSED)

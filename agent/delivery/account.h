@@ -8,6 +8,10 @@
 // open, account_allows lets exactly one message through as a probe when probe_at has come. Times: `boot` is
 // clock_boot, `wall` clock_wall, in ns.
 //
+// A quota may be our own: a day's limit of the configuration is reached, or no session is open and logins are
+// held back. account_review opens the breaker for that and closes it again; nothing is probed, and no
+// deferred mail is released.
+//
 // Softer than the breaker: a park of less than a minute only holds new mail back (hold_until), trouble at
 // login only holds new logins back (auth_after; three refusals in a row without mail in between open the
 // breaker), and "too many connections" lowers `connections`.
@@ -34,7 +38,8 @@
 #define ACCOUNT_PARK_MAX_NS (24 * 3600 * ACCOUNT_NS_SECOND)
 #define ACCOUNT_PARK_LEAST_NS                                                                                \
     (60 * ACCOUNT_NS_SECOND) // shorter parks hold mail back, the breaker stays closed
-#define ACCOUNT_CREDENTIALS_NS (3600 * ACCOUNT_NS_SECOND)      // between probes of an account that is refused
+#define ACCOUNT_PATIENCE_NS    (5 * ACCOUNT_NS_SECOND)    // waiting for a login longer than this, it pauses
+#define ACCOUNT_CREDENTIALS_NS (3600 * ACCOUNT_NS_SECOND) // between probes of an account that is refused
 #define ACCOUNT_REMEMBER_NS    (24 * 3600 * ACCOUNT_NS_SECOND) // what was too much
 #define ACCOUNT_PACE_NS        (120 * ACCOUNT_NS_SECOND)       // from login to login after a refusal; doubles
 #define ACCOUNT_PACE_MAX_NS    (3600 * ACCOUNT_NS_SECOND)
@@ -61,23 +66,25 @@ struct account {
     const struct config *config; // a reference; replaced by account_configure
     const struct config_account *settings;
     enum breaker breaker;
-    char reason[ACCOUNT_REASON_MAX]; // the server's words or ours; "" while closed
-    const char *fix;                 // constant words or NULL
-    int64_t probe_at;                // boot; when the next probe may go while open
-    int64_t probe_wait;              // ns; the last interval of the backoff, without its jitter
-    bool probing;                    // a probe is under way
-    bool at_login;                   // it opened because of a login
-    unsigned failures;               // connection failures in a row
-    int64_t failed_at;               // boot; the last one that was counted
-    int64_t connect_after;           // boot; no new connection before this
-    int64_t hold_until;              // boot; no new mail before this
-    unsigned connections;            // AIMD: how many are allowed now, 1 … settings->limits.connections
-    int64_t connections_since;       // boot; the last change of `connections`
-    int64_t complained_at;           // boot; the last complaint about too many connections that was counted
-    unsigned complaints;             // about too many connections in a row while there was only one
-    unsigned open;    // connections, the one in trouble included; kept by the pool, 0: not known
-    unsigned ceiling; // connections that were too many within the last day; 0: not known
-    bool window_one;  // the server answered out of step: one message at a time
+    char reason[ACCOUNT_REASON_MAX];      // the server's words or ours; "" while closed
+    char login_words[ACCOUNT_REASON_MAX]; // what was said when a login was put off last
+    const char *fix;                      // constant words or NULL
+    int64_t probe_at;                     // boot; when the next probe may go while open
+    int64_t probe_wait;                   // ns; the last interval of the backoff, without its jitter
+    bool probing;                         // a probe is under way
+    bool at_login;                        // it opened because of a login
+    bool own;                             // it opened by our own count, and ends at probe_at by itself
+    unsigned failures;                    // connection failures in a row
+    int64_t failed_at;                    // boot; the last one that was counted
+    int64_t connect_after;                // boot; no new connection before this
+    int64_t hold_until;                   // boot; no new mail before this
+    unsigned connections;      // AIMD: how many are allowed now, 1 … settings->limits.connections
+    int64_t connections_since; // boot; the last change of `connections`
+    int64_t complained_at;     // boot; the last complaint about too many connections that was counted
+    unsigned complaints;       // about too many connections in a row while there was only one
+    unsigned open;             // connections, the one in trouble included; kept by the pool, 0: not known
+    unsigned ceiling;          // connections that were too many within the last day; 0: not known
+    bool window_one;           // the server answered out of step: one message at a time
     struct bucket minute;
     int64_t auth_after;                       // boot; no new login before this (too many logins)
     unsigned auth_failures;                   // temporary ones in a row
@@ -115,7 +122,15 @@ void account_day_add(struct account *account, uint32_t messages, uint32_t recipi
 // auth_after.
 bool account_may_connect(const struct account *account, unsigned open, int64_t boot, int64_t *ret_wait);
 
-enum account_change { ACCOUNT_SAME, ACCOUNT_PAUSED, ACCOUNT_RESUMED };
+enum account_change {
+    ACCOUNT_SAME,
+    ACCOUNT_PAUSED,
+    ACCOUNT_RESUMED,
+    ACCOUNT_FREED, // what our own count had paused goes on
+};
+// Opens or closes the breaker by our own count: before account_allows is asked, with the number of sessions
+// that are open or being opened.
+enum account_change account_review(struct account *account, unsigned sessions, int64_t boot);
 // Login succeeded: counts it. It resumes the account only where a login was what it was paused for: a server
 // that takes a login and then no mail is still in trouble, so failures in a row go on being counted.
 enum account_change account_logged_in(struct account *account, int64_t boot);

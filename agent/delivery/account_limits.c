@@ -1,6 +1,8 @@
 // What an account may do now: its minute, its day, its connections, and its probe while the breaker is open.
 #include "account.h"
 
+#include <stdio.h>
+
 // Hours of the boot clock, rounded down; they lie before 0 for what was sent before this boot.
 static int64_t account_hour(int64_t boot)
 {
@@ -71,6 +73,40 @@ static unsigned account_no(int64_t wait, int64_t *ret_wait)
     if (ret_wait)
         *ret_wait = wait;
     return 0;
+}
+
+// Why nothing may be sent for longer than a moment by our own count, and for how long; NULL where that is not
+// so.
+static const char *account_own_reason(
+    const struct account *account, unsigned sessions, int64_t boot, int64_t *ret_wait)
+{
+    if (!account_messages_left(account, boot) || !account_recipients_left(account, boot)) {
+        *ret_wait = account_day_wait(account, boot);
+        return "the account's limit for a day is reached (messages_per_day, recipients_per_day)";
+    }
+    int64_t after =
+        account->connect_after > account->auth_after ? account->connect_after : account->auth_after;
+    *ret_wait = after - boot;
+    if (sessions > 0 || *ret_wait <= ACCOUNT_PATIENCE_NS)
+        return NULL;
+    return account->login_words[0] ? account->login_words : "logins are held back for a while";
+}
+
+enum account_change account_review(struct account *account, unsigned sessions, int64_t boot)
+{
+    int64_t wait = 0;
+    if (account->breaker != BREAKER_CLOSED && !account->own)
+        return ACCOUNT_SAME;
+    const char *reason = account_own_reason(account, sessions, boot, &wait);
+    bool before = account->own;
+    account->own = reason != NULL;
+    account->breaker = reason ? BREAKER_QUOTA : BREAKER_CLOSED;
+    account->probe_at = reason ? boot + wait : 0;
+    if (before == account->own)
+        return ACCOUNT_SAME;
+    account->fix = NULL;
+    (void)snprintf(account->reason, sizeof account->reason, "%s", reason ? reason : "");
+    return reason ? ACCOUNT_PAUSED : ACCOUNT_FREED;
 }
 
 unsigned account_allows(const struct account *account, int64_t boot, int64_t wall, int64_t *ret_wait)

@@ -69,8 +69,9 @@ static json_t *account_encode(const struct account *account, int64_t boot, int64
 {
     json_t *json = json_object();
     json_object_set_new(json, "hours", account_encode_hours(account, boot, wall));
-    // A server that was down may be up by the next start: that is not kept.
-    if (account->breaker != BREAKER_QUOTA && account->breaker != BREAKER_CREDENTIALS)
+    // A server that was down may be up by the next start: that is not kept. What we counted ourselves follows
+    // from the counts.
+    if ((account->breaker != BREAKER_QUOTA && account->breaker != BREAKER_CREDENTIALS) || account->own)
         return json;
     int64_t probe_at = retry_clamp(account->probe_at, boot, ACCOUNT_PARK_MAX_NS) - boot + wall;
     json_object_set_new(json, "breaker", json_string(breaker_name(account->breaker)));

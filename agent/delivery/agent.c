@@ -24,7 +24,8 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#define AGENT_STEP_NS (1 * CLOCK_SECOND) // a change of wall less boot above this is a step of the clock
+#define AGENT_HELD_PART 8                  // of the descriptors that the process may have
+#define AGENT_STEP_NS   (1 * CLOCK_SECOND) // a change of wall less boot above this is a step of the clock
 
 static void agent_end(struct agent *agent)
 {
@@ -34,6 +35,7 @@ static void agent_end(struct agent *agent)
     agent->ending = true;
     dispatch->stopping = true;
     notify_stopping(agent->notify);
+    desk_hurry(dispatch->intake);
     (void)keeper_end(dispatch->keeper);
     for (size_t i = 0; i < dispatch->n_pools; i++) {
         pool_return_all(dispatch->pools[i], "the agent stops");
@@ -121,11 +123,7 @@ static void agent_before_sleep(void *arg)
     struct dispatch *dispatch = &agent->dispatch;
     control_look(dispatch);
     dispatch_flush_looks(dispatch);
-    for (size_t i = 0; i < dispatch->n_pools; i++) {
-        pool_sweep(dispatch->pools[i]);
-        if (dispatch->pools[i]->pump)
-            pool_pump(dispatch->pools[i]);
-    }
+    dispatch_pump(dispatch);
     dispatch_flush_looks(dispatch);
     if (dispatch->once && !agent->ending && dispatch_is_done(dispatch))
         agent_end(agent);
@@ -311,12 +309,18 @@ static void agent_stop(struct agent *agent)
     config_unref(dispatch->config);
 }
 
-static void agent_raise_limits(void)
+// Names read ahead may hold a part of the descriptors.
+static void agent_raise_limits(struct dispatch *dispatch)
 {
     struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
-        files.rlim_cur = files.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &files);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        if (files.rlim_cur < files.rlim_max) {
+            files.rlim_cur = files.rlim_max;
+            (void)setrlimit(RLIMIT_NOFILE, &files);
+        }
+        dispatch->held_max = files.rlim_max / AGENT_HELD_PART < BACKLOG_HELD_MAX
+                                 ? files.rlim_max / AGENT_HELD_PART
+                                 : BACKLOG_HELD_MAX;
     }
     (void)prctl(PR_SET_DUMPABLE, 0); // secrets must not get into core files
 }
@@ -362,7 +366,7 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
     dispatch->once = once;
     dispatch->spool_fd = dispatch->state_fd = -1;
     umask(0027);
-    agent_raise_limits();
+    agent_raise_limits(dispatch);
     struct log_target target = agent_log_target(config);
     int error = log_open(&target, &dispatch->log);
     if (error)

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define RETENTION_EVERY_NS (3600 * CLOCK_SECOND)
+#define SURVEYS_MAX        8  // under way at a time: each keeps names in memory
+#define REFILL_PART        16 // of the names that all backlogs may still take, for one refill
 
 static int64_t dispatch_due(const struct dispatch *dispatch, int64_t wall_due)
 {
@@ -22,6 +24,7 @@ void dispatch_wait(struct dispatch *dispatch, struct tenant *tenant, const char 
 {
     (void)backlog_add_deferred(
         &tenant->backlog, name, wall_due, dispatch_due(dispatch, wall_due), loop_now(dispatch->loop));
+    pool_tenant_changed(tenant);
 }
 
 void dispatch_release(struct dispatch *dispatch, struct tenant *tenant)
@@ -32,8 +35,7 @@ void dispatch_release(struct dispatch *dispatch, struct tenant *tenant)
     tenant->release = true;
     tenant->release_before = clock_ns(&now);
     dispatch_survey(dispatch, tenant);
-    if (tenant->pool)
-        tenant->pool->pump = true;
+    pool_tenant_changed(tenant);
 }
 
 void dispatch_ignored(struct dispatch *dispatch, struct tenant *tenant, const char *name)
@@ -64,21 +66,36 @@ static void refill_done(struct desk_job *job)
     struct dispatch *dispatch = refill->dispatch;
     struct tenant *tenant = refill->tenant;
     tenant->refilling = false;
+    dispatch->refills.names -= refill->room;
+    dispatch->refills.held -= refill->hold;
     if (refill->dirs == tenant->dirs) {
         tenant->refill_position = refill->position;
         tenant->backlog.more_new |= !refill->complete && !refill->error;
         for (size_t i = 0; i < refill->names.n; i++) {
-            const struct name_at *name = &refill->names.items[i];
+            struct name_at *name = &refill->names.items[i];
             struct backlog_entry *entry = backlog_add_new(&tenant->backlog, name->text, false, name->high);
-            if (entry)
-                entry->regular = true;
+            if (!entry)
+                continue;
+            entry->regular = true;
+            if (name->open && entry->state != BACKLOG_BUSY)
+                backlog_hold(&tenant->backlog, entry, name->fd);
+            name->open &= entry->state == BACKLOG_BUSY;
         }
         for (size_t i = 0; i < refill->ignored.n; i++)
             dispatch_ignored(dispatch, tenant, refill->ignored.items[i].text);
-        if (tenant->pool)
-            tenant->pool->pump = true;
+        pool_tenant_changed(tenant);
     }
     refill_free(refill);
+}
+
+// What a refill may bring: with few names kept all that a backlog takes, less and less as the bound on all of
+// them comes near.
+static size_t refill_room(const struct dispatch *dispatch, const struct backlog *backlog)
+{
+    size_t all = dispatch->backlogs.names + dispatch->refills.names, room = backlog_new_room(backlog);
+    size_t most = (all < BACKLOG_ALL_MAX ? BACKLOG_ALL_MAX - all : 0) / REFILL_PART;
+    most = most > BACKLOG_LEAST ? most : BACKLOG_LEAST;
+    return room < most ? room : most;
 }
 
 void dispatch_refill(struct dispatch *dispatch, struct tenant *tenant)
@@ -86,10 +103,16 @@ void dispatch_refill(struct dispatch *dispatch, struct tenant *tenant)
     if (!tenant->dirs || tenant->refilling || !tenant->backlog.more_new || !tenant->settings ||
         tenant->backlog.n_new > BACKLOG_NEW_MAX / 4 || dispatch->stopping)
         return;
-    struct refill *refill = refill_new(
-        dispatch, tenant, BACKLOG_NEW_MAX - tenant->backlog.n_new, tenant->refill_position, refill_done);
+    size_t room = refill_room(dispatch, &tenant->backlog);
+    struct refill *refill =
+        room ? refill_new(dispatch, tenant, room, tenant->refill_position, refill_done) : NULL;
     if (!refill)
         return;
+    size_t held = dispatch->backlogs.held + dispatch->refills.held;
+    refill->hold = held < dispatch->held_max ? dispatch->held_max - held : 0;
+    refill->hold = refill->hold < room ? refill->hold : room;
+    dispatch->refills.names += room;
+    dispatch->refills.held += refill->hold;
     tenant->refilling = true;
     tenant->backlog.more_new = false; // what finds no room from now on sets it again
     desk_submit_slow(dispatch->intake, &refill->job);
@@ -106,24 +129,36 @@ static void survey_take_deferred(
     }
 }
 
-static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct survey *survey)
+static void survey_take_waiting(struct dispatch *dispatch, struct tenant *tenant, const struct survey *survey)
 {
-    memcpy(tenant->counts, survey->counts, sizeof tenant->counts);
-    tenant->counted_at = clock_wall();
-    tenant->ignored = survey->n_ignored;
-    for (size_t i = 0; i < survey->ignored.n; i++)
-        dispatch_ignored(dispatch, tenant, survey->ignored.items[i].text);
     tenant->backlog.left_out_due = INT64_MAX;
     for (size_t i = 0; i < survey->deferred.n; i++)
         survey_take_deferred(dispatch, tenant, &survey->deferred.items[i]);
     // What was released and found no room is still to be: the next survey goes on.
     tenant->release_more =
         survey->release && survey->deferred.left_out && survey->deferred.left_out_time == 0;
-    if (survey->deferred.left_out) {
-        int64_t due = dispatch_due(dispatch, survey->deferred.left_out_time);
-        if (due < tenant->backlog.left_out_due)
-            tenant->backlog.left_out_due = due;
-    }
+    if (!survey->deferred.left_out)
+        return;
+    int64_t due = dispatch_due(dispatch, survey->deferred.left_out_time);
+    if (due < tenant->backlog.left_out_due)
+        tenant->backlog.left_out_due = due;
+}
+
+static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct survey *survey)
+{
+    if (survey->part != SURVEY_REST)
+        tenant->counts[OBSERVE_DEFERRED] = survey->counts[OBSERVE_DEFERRED];
+    if (survey->part != SURVEY_REST)
+        survey_take_waiting(dispatch, tenant, survey);
+    if (survey->part == SURVEY_DEFERRED)
+        return;
+    for (enum observe_state state = 0; state < OBSERVE_STATES; state++)
+        if (state != OBSERVE_DEFERRED)
+            tenant->counts[state] = survey->counts[state];
+    tenant->counted_at = clock_wall();
+    tenant->ignored = survey->n_ignored;
+    for (size_t i = 0; i < survey->ignored.n; i++)
+        dispatch_ignored(dispatch, tenant, survey->ignored.items[i].text);
     // Only where the backlog believes to know everything can the survey have found something that events
     // missed.
     if (!tenant->backlog.more_new && !tenant->refilling) {
@@ -133,6 +168,8 @@ static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct
     }
 }
 
+static void survey_start(struct dispatch *dispatch);
+
 static void survey_done(struct desk_job *job)
 {
     struct survey *survey = (struct survey *)job;
@@ -140,6 +177,7 @@ static void survey_done(struct desk_job *job)
     struct tenant *tenant = survey->tenant;
     int64_t now = loop_now(dispatch->loop);
     tenant->survey_running = false;
+    dispatch->n_surveys--;
     bool whole = survey->step > 0 && !survey->dir;
     bool fresh = survey->dirs == tenant->dirs && !tenant->opening; // else that is known, and being seen to
     if (survey->stale == 1 && fresh && !dispatch->stopping && tenant->settings) {
@@ -153,36 +191,70 @@ static void survey_done(struct desk_job *job)
     }
     if (survey->dirs == tenant->dirs && whole) {
         survey_take(dispatch, tenant, survey);
+        tenant->counted |= survey->part != SURVEY_DEFERRED;
         tenant->surveyed = true;
         if (survey->retention)
             tenant->retention_at = now + RETENTION_EVERY_NS;
     }
-    tenant->survey_cost = survey->cost;
+    tenant->survey_cost = survey->part == SURVEY_DEFERRED ? 0 : survey->cost;
     tenant->survey_ended = now;
-    if (tenant->survey_again)
+    bool rest = survey->part == SURVEY_DEFERRED && tenant->surveyed && !tenant->counted;
+    if (tenant->survey_again || rest)
         dispatch_survey(dispatch, tenant);
-    if (tenant->pool)
-        tenant->pool->pump = true;
+    survey_start(dispatch);
+    pool_tenant_changed(tenant);
     survey_free(survey);
+}
+
+// What a survey reads: at first, and after a release, only what is deferred, since its due times are waited
+// for; then the rest, and from then on everything, at a rest.
+static enum survey_part survey_part(const struct tenant *tenant)
+{
+    if (!tenant->surveyed || tenant->release || tenant->release_more)
+        return SURVEY_DEFERRED;
+    return tenant->counted ? SURVEY_ALL : SURVEY_REST;
+}
+
+static void survey_submit(struct dispatch *dispatch, struct tenant *tenant)
+{
+    struct survey *survey = survey_new(dispatch, tenant, dispatch->config, dispatch->spool_fd, survey_done);
+    if (!survey)
+        return;
+    survey->part = dispatch->stopping ? SURVEY_ALL : survey_part(tenant);
+    survey->retention = survey->part != SURVEY_DEFERRED && loop_now(dispatch->loop) >= tenant->retention_at;
+    survey->first = !tenant->counted;
+    survey->release = tenant->release || tenant->release_more;
+    survey->release_before = tenant->release_before;
+    survey->job.gentle = survey->part != SURVEY_DEFERRED && !dispatch->stopping;
+    tenant->release = false;
+    tenant->changed = false;
+    tenant->survey_running = true;
+    dispatch->n_surveys++;
+    desk_submit_slow(dispatch->intake, &survey->job);
+}
+
+// Starts those whose turn it is.
+static void survey_start(struct dispatch *dispatch)
+{
+    while (dispatch->surveys && dispatch->n_surveys < SURVEYS_MAX) {
+        struct tenant *tenant = dispatch->surveys;
+        dispatch->surveys = tenant->next_survey;
+        tenant->survey_queued = false;
+        if (tenant->dirs && tenant->settings)
+            survey_submit(dispatch, tenant);
+    }
 }
 
 void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant)
 {
     tenant->survey_again = tenant->survey_running && !dispatch->stopping;
-    if (tenant->survey_running || !tenant->dirs || !tenant->settings)
+    if (tenant->survey_running || tenant->survey_queued || !tenant->dirs || !tenant->settings)
         return;
-    struct survey *survey = survey_new(dispatch, tenant, dispatch->config, dispatch->spool_fd, survey_done);
-    if (!survey)
-        return;
-    survey->retention = loop_now(dispatch->loop) >= tenant->retention_at;
-    survey->first = !tenant->surveyed;
-    survey->release = tenant->release || tenant->release_more;
-    survey->release_before = tenant->release_before;
-    survey->job.gentle = tenant->surveyed && !survey->release && !dispatch->stopping;
-    tenant->release = false;
-    tenant->changed = false;
-    tenant->survey_running = true;
-    desk_submit_slow(dispatch->intake, &survey->job);
+    tenant->survey_queued = true;
+    tenant->next_survey = NULL;
+    *(dispatch->surveys ? &dispatch->surveys_last->next_survey : &dispatch->surveys) = tenant;
+    dispatch->surveys_last = tenant;
+    survey_start(dispatch);
 }
 
 static void look_done(struct desk_job *job)
@@ -196,35 +268,33 @@ static void look_done(struct desk_job *job)
         else if (item->kind == LOOK_PRIORITY && item->high)
             backlog_raise(&tenant->backlog, item->name);
     }
-    if (tenant->pool)
-        tenant->pool->pump = true;
+    pool_tenant_changed(tenant);
     look_free(look);
 }
 
-static void look_submit(struct dispatch *dispatch, struct tenant *tenant)
+void dispatch_flush_looks(struct dispatch *dispatch)
 {
-    if (tenant->look)
+    for (struct tenant *tenant; (tenant = dispatch->looking);) {
+        dispatch->looking = tenant->next_looking;
         desk_submit(dispatch->intake, &tenant->look->job);
-    tenant->look = NULL;
+        tenant->look = NULL;
+    }
 }
 
 static void look_add(struct dispatch *dispatch, struct tenant *tenant, enum look_kind kind, const char *name)
 {
     if (tenant->look && tenant->look->n == SCAN_LOOKS_MAX)
-        look_submit(dispatch, tenant);
-    if (!tenant->look)
+        dispatch_flush_looks(dispatch);
+    if (!tenant->look) {
         tenant->look = look_new(dispatch, tenant, look_done);
-    if (!tenant->look)
-        return;
+        if (!tenant->look)
+            return;
+        tenant->next_looking = dispatch->looking;
+        dispatch->looking = tenant;
+    }
     struct look_item *item = &tenant->look->items[tenant->look->n++];
     *item = (struct look_item){.kind = kind};
     (void)snprintf(item->name, sizeof item->name, "%s", name);
-}
-
-void dispatch_flush_looks(struct dispatch *dispatch)
-{
-    for (size_t i = 0; i < dispatch->n_tenants; i++)
-        look_submit(dispatch, dispatch->tenants[i]);
 }
 
 static void event_new(
@@ -239,8 +309,7 @@ static void event_new(
     if (backlog_add_new(&tenant->backlog, name, what == WATCH_ARRIVED, false) && crowded &&
         what == WATCH_ARRIVED)
         look_add(dispatch, tenant, LOOK_PRIORITY, name);
-    if (tenant->pool)
-        tenant->pool->pump = true;
+    pool_tenant_changed(tenant);
 }
 
 static void event_deferred(

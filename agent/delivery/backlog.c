@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BACKLOG_SLOTS_FIRST 64
 
@@ -11,16 +12,68 @@ void backlog_init(struct backlog *backlog)
     *backlog = (struct backlog){.left_out_due = INT64_MAX};
 }
 
+static void entry_free(struct backlog *backlog, struct backlog_entry *entry)
+{
+    int fd = backlog_take_file(backlog, entry);
+    if (fd >= 0)
+        close(fd);
+    if (backlog->all)
+        backlog->all->names--;
+    free(entry);
+}
+
 void backlog_release(struct backlog *backlog)
 {
     for (size_t i = 0; i < backlog->n_slots; i++)
         for (struct backlog_entry *entry = backlog->slots[i], *next; entry; entry = next) {
             next = entry->chain;
-            free(entry);
+            entry_free(backlog, entry);
         }
     free(backlog->slots);
     free(backlog->heap);
     backlog_init(backlog);
+}
+
+void backlog_count_in(struct backlog *backlog, struct backlog_total *all)
+{
+    backlog->all = all;
+    all->names += backlog->n_new + backlog->n_deferred;
+}
+
+void backlog_hold(struct backlog *backlog, struct backlog_entry *entry, int fd)
+{
+    if (entry->open || !backlog->all) {
+        close(fd);
+        return;
+    }
+    entry->open = true;
+    entry->fd = fd;
+    backlog->all->held++;
+}
+
+int backlog_take_file(struct backlog *backlog, struct backlog_entry *entry)
+{
+    if (!entry->open)
+        return -1;
+    entry->open = false;
+    backlog->all->held--;
+    return entry->fd;
+}
+
+// How many of `most` names a backlog that has n of a kind may still get.
+static size_t backlog_room(const struct backlog *backlog, size_t n, size_t most)
+{
+    size_t all = backlog->all ? backlog->all->names : 0;
+    size_t left = all < BACKLOG_ALL_MAX ? BACKLOG_ALL_MAX - all : 0;
+    size_t least = n < BACKLOG_LEAST ? BACKLOG_LEAST - n : 0;
+    size_t room = n < most ? most - n : 0;
+    left = left > least ? left : least;
+    return room < left ? room : left;
+}
+
+size_t backlog_new_room(const struct backlog *backlog)
+{
+    return backlog_room(backlog, backlog->n_new, BACKLOG_NEW_MAX);
 }
 
 // FNV-1a: names are short and come from producers of the same machine.
@@ -160,7 +213,7 @@ void backlog_drop(struct backlog *backlog, struct backlog_entry *entry)
         at = &(*at)->chain;
     *at = entry->chain;
     *(entry->from == SPOOL_NEW ? &backlog->n_new : &backlog->n_deferred) -= 1;
-    free(entry);
+    entry_free(backlog, entry);
 }
 
 void backlog_forget(struct backlog *backlog)
@@ -187,6 +240,8 @@ static struct backlog_entry *backlog_insert(struct backlog *backlog, const char 
     entry->chain = backlog->slots[slot];
     backlog->slots[slot] = entry;
     *(from == SPOOL_NEW ? &backlog->n_new : &backlog->n_deferred) += 1;
+    if (backlog->all)
+        backlog->all->names++;
     return entry;
 }
 
@@ -203,7 +258,7 @@ struct backlog_entry *backlog_add_new(struct backlog *backlog, const char *name,
         }
         return entry;
     }
-    if (backlog->n_new >= BACKLOG_NEW_MAX || !(entry = backlog_insert(backlog, name, SPOOL_NEW))) {
+    if (!backlog_new_room(backlog) || !(entry = backlog_insert(backlog, name, SPOOL_NEW))) {
         backlog->more_new = true;
         return NULL;
     }
@@ -220,7 +275,7 @@ struct backlog_entry *backlog_add_deferred(
     if (entry && entry->state == BACKLOG_BUSY)
         return entry; // its claim is under way and will tell
     if (!entry) {
-        if (backlog->n_deferred >= BACKLOG_DEFERRED_MAX ||
+        if (!backlog_room(backlog, backlog->n_deferred, BACKLOG_DEFERRED_MAX) ||
             !(entry = backlog_insert(backlog, name, SPOOL_DEFERRED))) {
             if (due < backlog->left_out_due)
                 backlog->left_out_due = due;

@@ -15,9 +15,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BACKLOG_NEW_MAX      1024 // names of new/ read ahead
-#define BACKLOG_SETTLES_MAX  3    // `run --once` waits for a file at most this many times
-#define BACKLOG_DEFERRED_MAX 8192 // deferred names whose due time is kept
+#define BACKLOG_NEW_MAX      1024  // names of new/ read ahead
+#define BACKLOG_SETTLES_MAX  3     // `run --once` waits for a file at most this many times
+#define BACKLOG_DEFERRED_MAX 16384 // deferred names whose due time is kept
+// All backlogs together (about 150 octets a name). Once so many names are kept, a tenant gets no more than
+// its least share of each kind.
+#define BACKLOG_ALL_MAX  65536
+#define BACKLOG_HELD_MAX 1024 // files of them that are held open
+#define BACKLOG_LEAST    16
 
 enum backlog_state { BACKLOG_WAITING, BACKLOG_LATER, BACKLOG_BUSY };
 
@@ -34,7 +39,14 @@ struct backlog_entry {
     unsigned char settles; // how often it was put off because it may still be written to
     int64_t size, mtime;   // as last seen where it was put off; -1: not seen
     int64_t recorded;      // DEFERRED: the due time as it stands in the directory, wall clock
+    bool open;             // fd is the file, as it was read ahead; the entry's until a claim takes it
+    int fd;
     char name[];
+};
+
+struct backlog_total {
+    size_t names; // kept
+    size_t held;  // files held open
 };
 
 struct backlog_list {
@@ -49,12 +61,20 @@ struct backlog {
     size_t n_heap, heap_size;
     size_t n_new, n_deferred; // entries, busy ones included
     size_t n_waiting;
-    bool more_new;        // new/ holds names that found no room
-    int64_t left_out_due; // earliest due time of a deferred message that found no room; INT64_MAX: none
-    bool turn;            // whose turn it is: due (true) or fresh
+    struct backlog_total *all; // of all backlogs together; borrowed, NULL: not counted
+    bool more_new;             // new/ holds names that found no room
+    int64_t left_out_due;      // earliest due time of a deferred message that found no room; INT64_MAX: none
+    bool turn;                 // whose turn it is: due (true) or fresh
 };
 
 void backlog_init(struct backlog *backlog);
+// Counts its names, from now on, in *all as well.
+void backlog_count_in(struct backlog *backlog, struct backlog_total *all);
+// The entry takes over an open file, or gives it away: -1 where it has none.
+void backlog_hold(struct backlog *backlog, struct backlog_entry *entry, int fd);
+int backlog_take_file(struct backlog *backlog, struct backlog_entry *entry);
+// How many names of new/ may be added now.
+size_t backlog_new_room(const struct backlog *backlog);
 void backlog_release(struct backlog *backlog);
 
 // Adds a name of new/. NULL where there is no room or no memory (more_new is set). A known name is returned

@@ -4,7 +4,6 @@
 #include "agent/delivery/dispatch.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,7 +15,7 @@ static void carrier_ready(struct smtp_session *session, void *arg)
     struct carrier *carrier = arg;
     struct pool *pool = carrier->pool;
     (void)session;
-    pool->pump = true;
+    pool_wake(pool);
     if (carrier->ready)
         return;
     carrier->ready = true;
@@ -143,7 +142,7 @@ static void carrier_closed(struct smtp_session *session, const struct smtp_closi
     pool->account->open = pool->n_open--;
     if (!carrier->ready)
         pool->n_connecting--;
-    pool->pump = true;
+    pool_wake(pool);
     pool->no_chunking |= closing->no_chunking;
     if (closing->anomaly && !pool->account->window_one) {
         pool->account->window_one = true;
@@ -162,8 +161,6 @@ static void carrier_closed(struct smtp_session *session, const struct smtp_closi
         keeper_clean(dispatch->keeper, pool->account->name, words, said);
         words = said;
     }
-    if (outcome.at_login)
-        (void)snprintf(pool->login_words, sizeof pool->login_words, "%s", words);
     if (outcome.verdict == VERDICT_ACCOUNT_UNREACHABLE && carrier->useful)
         return; // it carried mail until now: the next connection will show
     if (dispatch_token_refused(carrier, &outcome, words))
@@ -249,7 +246,7 @@ void pool_connect(struct pool *pool)
     pool->carriers = carrier;
     pool->account->open = ++pool->n_open;
     pool->n_connecting++;
-    pool->pump = true; // more of them may be needed
+    pool_wake(pool); // more of them may be needed
 }
 
 void pool_shrink(struct pool *pool)
@@ -294,7 +291,7 @@ void pool_check_secret(struct pool *pool)
     if (same || pool->account->breaker != BREAKER_CREDENTIALS)
         return;
     account_retry_now(pool->account, loop_now(pool->dispatch->loop));
-    pool->pump = true;
+    pool_wake(pool);
 }
 
 void pool_sweep(struct pool *pool)

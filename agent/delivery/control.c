@@ -58,7 +58,7 @@ static void control_pause(struct pool *pool, const struct pause *pause)
 {
     struct dispatch *dispatch = pool->dispatch;
     pool->paused = true;
-    pool->pump = true;
+    pool_wake(pool);
     (void)snprintf(pool->paused_words, sizeof pool->paused_words, "the account was paused by %s%s%s",
         *pause->by ? pause->by : "its operator", *pause->reason ? ": " : "", pause->reason);
     log_event(dispatch->log, LOG_NOTICE_LEVEL, "account_paused",
@@ -75,7 +75,7 @@ static void control_resume(struct pool *pool, const struct control_account *foun
     struct dispatch *dispatch = pool->dispatch;
     bool was = pool->paused;
     pool->paused = false;
-    pool->pump = true;
+    pool_wake(pool);
     if (was)
         events_operator(&dispatch->events, pool->account, false, found->noted ? found->note.reason : NULL);
     if (was)
@@ -94,7 +94,7 @@ static void control_flush(struct dispatch *dispatch)
         dispatch->log, LOG_NOTICE_LEVEL, "flush", "everything that waits is due now, as asked for", NULL);
     for (size_t i = 0; i < dispatch->n_pools; i++) {
         account_retry_now(dispatch->pools[i]->account, loop_now(dispatch->loop));
-        dispatch->pools[i]->pump = true;
+        pool_wake(dispatch->pools[i]);
     }
     for (size_t i = 0; i < dispatch->n_tenants; i++)
         if (dispatch->tenants[i]->settings)

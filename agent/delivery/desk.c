@@ -34,6 +34,7 @@ struct desk {
     struct desk_list slow;   // desk thread only: slow jobs in turn
     struct desk_list gentle; // desk thread only: those of them that rest after each slice
     int64_t rest_until;      // desk thread only: no slice of a gentle job before this
+    _Atomic bool hurry;      // gentle jobs do not rest
 };
 
 static void desk_list_add(struct desk_list *list, struct desk_job *job)
@@ -96,11 +97,6 @@ static struct desk_job *desk_sort(struct desk *desk, struct channel_item *items)
     return (struct desk_job *)batch.first;
 }
 
-struct desk_job *desk_more(struct desk *desk, int64_t wait_ns)
-{
-    return desk_sort(desk, channel_wait_ns(&desk->in, wait_ns));
-}
-
 static void desk_work(struct desk *desk, struct desk_job *batch)
 {
     if (batch && desk->params.batch) {
@@ -142,7 +138,7 @@ static void desk_slices(struct desk *desk)
 {
     (void)desk_slice(desk, &desk->slow);
     int64_t start = clock_work();
-    if (start < desk->rest_until && !channel_is_closed(&desk->in))
+    if (start < desk->rest_until && !atomic_load(&desk->hurry) && !channel_is_closed(&desk->in))
         return;
     if (desk_slice(desk, &desk->gentle)) {
         int64_t end = clock_work(), rest = (end - start) * DESK_REST;
@@ -156,7 +152,7 @@ static struct channel_item *desk_wait(struct desk *desk)
         return channel_take(&desk->in);
     if (!desk->gentle.first)
         return channel_wait(&desk->in, desk->params.idle ? desk->params.idle_ms : 0);
-    int64_t rest = desk->rest_until - clock_work();
+    int64_t rest = atomic_load(&desk->hurry) ? 0 : desk->rest_until - clock_work();
     return rest > 0 ? channel_wait(&desk->in, (unsigned)(rest / CLOCK_MS) + 1) : channel_take(&desk->in);
 }
 
@@ -259,6 +255,11 @@ void desk_submit_slow(struct desk *desk, struct desk_job *job)
 void desk_flush(struct desk *desk)
 {
     desk_list_push(&desk->posted, &desk->in);
+}
+
+void desk_hurry(struct desk *desk)
+{
+    atomic_store(&desk->hurry, true);
 }
 
 unsigned desk_pending(const struct desk *desk)

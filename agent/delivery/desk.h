@@ -42,8 +42,8 @@ void desk_submit_slow(struct desk *desk, struct desk_job *job);  // in slices, i
 void desk_return(struct desk *desk, struct desk_job *job);       // on the desk's thread: done with it
 void desk_return_all(struct desk *desk, struct desk_job *first); // the same for a list linked by item.next
 
-// On the desk's thread, from its batch function: what else comes in within wait_ns, NULL where nothing does.
-struct desk_job *desk_more(struct desk *desk, int64_t wait_ns);
+// From now on gentle jobs do not rest any more: the end is waiting for them (any thread).
+void desk_hurry(struct desk *desk);
 
 // A sign of life, on the desk's thread: for a batch function that takes long.
 void desk_beat(struct desk *desk);

@@ -78,7 +78,7 @@ static void directories_install(struct dispatch *dispatch, struct tenant *tenant
     watch_forget(dispatch, &tenant->watch_deferred);
     tenant_dirs_unref(tenant->dirs);
     tenant->dirs = dirs;
-    tenant->surveyed = false;
+    tenant->surveyed = tenant->counted = false;
     tenant->watch_new = watch_add(dispatch->watch, dirs->spool->dir[SPOOL_NEW], 0);
     tenant->watch_deferred = watch_add(dispatch->watch, dirs->spool->dir[SPOOL_DEFERRED], WATCH_TOUCHES);
     int error = tenant->watch_new < 0 ? tenant->watch_new : tenant->watch_deferred;
@@ -95,6 +95,7 @@ static void directories_install(struct dispatch *dispatch, struct tenant *tenant
     tenant->refill_position = 0;
     dispatch_refill(dispatch, tenant);
     dispatch_survey(dispatch, tenant);
+    pool_tenant_changed(tenant);
 }
 
 static void open_done(struct desk_job *job)
@@ -183,7 +184,7 @@ bool dispatch_survey_last(struct dispatch *dispatch)
         struct tenant *tenant = dispatch->tenants[i];
         if (tenant->changed && tenant->survey_cost < SURVEY_CHEAP_NS)
             dispatch_survey(dispatch, tenant);
-        running |= tenant->survey_running;
+        running |= tenant->survey_running || tenant->survey_queued;
     }
     return running;
 }

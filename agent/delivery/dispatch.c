@@ -31,6 +31,17 @@ struct conclude_context dispatch_context(const struct dispatch *dispatch, const 
     };
 }
 
+void dispatch_pump(struct dispatch *dispatch)
+{
+    struct pool *pumps = dispatch->pumps;
+    dispatch->pumps = NULL;
+    for (struct pool *pool; (pool = pumps);) {
+        pumps = pool->next_pump;
+        pool->woken = false;
+        pool_pump(pool);
+    }
+}
+
 bool dispatch_may_claim(const struct dispatch *dispatch)
 {
     return !dispatch->stopping && !dispatch->spool_broken && !dispatch->spool_full &&
@@ -57,7 +68,7 @@ void dispatch_spool_trouble(struct dispatch *dispatch)
         log_event(dispatch->log, LOG_NOTICE_LEVEL, "spool_ok", "outcomes can be written again", NULL);
     if (dispatch->spool_full != (full != 0))
         for (size_t i = 0; i < dispatch->n_pools; i++)
-            dispatch->pools[i]->pump = true;
+            pool_wake(dispatch->pools[i]);
     dispatch->spool_full = full != 0;
 }
 
@@ -65,9 +76,11 @@ static void message_gone(struct dispatch *dispatch, struct message *message)
 {
     pool_give_back(message);
     message->tenant->claimed--;
-    dispatch->claimed--;
+    if (dispatch->claimed-- == DISPATCH_CLAIMED_MAX) // others may wait for just this
+        for (size_t i = 0; i < dispatch->n_pools; i++)
+            pool_wake(dispatch->pools[i]);
     if (message->route->pool)
-        message->route->pool->pump = true;
+        pool_wake(message->route->pool);
     message_free(message);
 }
 
@@ -120,7 +133,7 @@ static bool claim_is_wanted(const struct dispatch *dispatch, const struct pool *
     int64_t wait = 0;
     if (pool->paused)
         return false;
-    return (pool->account->breaker == BREAKER_CLOSED && !pool->waiting) ||
+    return pool->account->breaker == BREAKER_CLOSED ||
            (pool->ready == 0 && account_allows(pool->account, loop_now(dispatch->loop), clock_wall(), &wait));
 }
 
@@ -132,7 +145,9 @@ static void claim_taken(struct dispatch *dispatch, struct message *message)
     dispatch->claim_error = 0;
     int error = 0;
     if (message->claim == CLAIM_READY) {
-        struct tenant *route = dispatch_find_tenant(dispatch, message->outgoing->tenant->name);
+        struct tenant *route = strcmp(message->outgoing->tenant->name, message->tenant->name) == 0
+                                   ? message->tenant
+                                   : dispatch_find_tenant(dispatch, message->outgoing->tenant->name);
         if (route && route->pool && !dispatch->stopping && claim_is_wanted(dispatch, route->pool)) {
             message->route = route;
             pool_ready(route->pool, message, false);
@@ -160,16 +175,17 @@ static void claim_done(struct desk_job *job)
     struct dispatch *dispatch = message->dispatch;
     struct tenant *tenant = message->tenant;
     tenant->claiming--;
-    if (tenant->pool)
+    if (tenant->pool) {
         tenant->pool->claiming--;
-    if (tenant->pool)
-        tenant->pool->pump = true;
+        pool_wake(tenant->pool);
+    }
     switch (message->claim) {
     case CLAIM_READY:
     case CLAIM_FAULT:
     case CLAIM_REPEAT:
     case CLAIM_WAIT:
         claim_taken(dispatch, message);
+        pool_tenant_changed(tenant);
         return;
     case CLAIM_IGNORED:
         dispatch_ignored(dispatch, tenant, message->claimed_name);
@@ -189,6 +205,7 @@ static void claim_done(struct desk_job *job)
         claim_later(dispatch, message);
         break;
     }
+    pool_tenant_changed(tenant);
     message_gone(dispatch, message);
 }
 
@@ -256,6 +273,7 @@ static void filed_back(struct dispatch *dispatch, struct message *message)
             &tenant->backlog, message->name, true, message->outgoing && message->outgoing->high_priority);
     else
         dispatch_wait(dispatch, tenant, message->name, 0);
+    pool_tenant_changed(tenant);
 }
 
 static void filed_done(struct desk_job *job)
@@ -319,14 +337,19 @@ void dispatch_give_up(struct dispatch *dispatch, struct message *message, int er
 void dispatch_account_changed(struct dispatch *dispatch, struct pool *pool, enum account_change change)
 {
     const struct account *account = pool->account;
-    pool->pump = true;
+    pool_wake(pool);
     if (change == ACCOUNT_PAUSED) {
-        log_event(dispatch->log, LOG_ERROR_LEVEL, "account_paused",
-            account->fix ? account->fix : "its mail waits where it is; it is tried again by itself",
+        log_event(dispatch->log, account->own ? LOG_WARNING_LEVEL : LOG_ERROR_LEVEL, "account_paused",
+            account->fix   ? account->fix
+            : account->own ? "its mail waits where it is and goes out by itself later"
+                           : "its mail waits where it is; it is tried again by itself",
             "account", account->name, "breaker", breaker_name(account->breaker), "reply", account->reason,
             NULL);
         dispatch->once_findings = true;
         pool_return_all(pool, account->reason);
+    } else if (change == ACCOUNT_FREED) {
+        log_event(dispatch->log, LOG_NOTICE_LEVEL, "account_resumed", "the account may send again", "account",
+            account->name, NULL);
     } else if (change == ACCOUNT_RESUMED) {
         log_event(dispatch->log, LOG_NOTICE_LEVEL, "account_resumed",
             "the account works again; its waiting mail goes out now", "account", account->name, NULL);

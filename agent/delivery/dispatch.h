@@ -41,11 +41,18 @@ struct dispatch {
     size_t n_tenants;
     struct pool **pools;
     size_t n_pools;
-    unsigned claimed;              // messages claimed, of all tenants
-    bool stopping;                 // no more claims
-    int claim_error;               // the last claim's, so that trouble is logged once
-    bool spool_broken, spool_full; // as logged
-    int64_t progress_looked;       // boot: the last look at whether mail moves (progress.h)
+    struct pool *pumps;                    // to be pumped before the loop sleeps, linked by next_pump
+    struct tenant *looking;                // with a look to be submitted, linked by next_looking
+    struct backlog_total backlogs;         // of all tenants
+    struct backlog_total refills;          // what refills under way may add to it
+    size_t held_max;                       // files that names read ahead may hold open
+    unsigned claimed;                      // messages claimed, of all tenants
+    struct tenant *surveys, *surveys_last; // whose survey waits for its turn, linked by next_survey
+    unsigned n_surveys;                    // under way
+    bool stopping;                         // no more claims
+    int claim_error;                       // the last claim's, so that trouble is logged once
+    bool spool_broken, spool_full;         // as logged
+    int64_t progress_looked;               // boot: the last look at whether mail moves (progress.h)
     bool once;
     bool once_findings;             // something was left deferred, failed or paused
     struct dispatch_watch *watches; // by descriptor
@@ -74,6 +81,9 @@ void dispatch_wait(struct dispatch *dispatch, struct tenant *tenant, const char 
 void dispatch_release(struct dispatch *dispatch, struct tenant *tenant);
 // Logs an entry of new/ that is no message, once.
 void dispatch_ignored(struct dispatch *dispatch, struct tenant *tenant, const char *name);
+
+// Pumps the pools that were woken. What is woken by this has its turn in the next round.
+void dispatch_pump(struct dispatch *dispatch);
 
 // The spool's disk failed: nothing is claimed any more (dispatch.c).
 void dispatch_spool_trouble(struct dispatch *dispatch);

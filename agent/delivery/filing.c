@@ -9,10 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FILING_GATHER_PART   4               // of a sync's time is waited for more outcomes at most,
-#define FILING_GATHER_TRIES  8               // an eighth of that for the next one of them,
-#define FILING_GATHER_MIN_NS (CLOCK_MS / 20) // and not at all where that is less than a wake-up costs
-
 void filing_init(struct filing *filing, struct log *log)
 {
     *filing = (struct filing){.log = log};
@@ -112,7 +108,7 @@ static int filing_record(struct filing *filing, struct message *message)
 static int filing_move(struct filing *filing, struct message *message, enum spool_state to)
 {
     int error =
-        spool_move(message->dirs->spool, SPOOL_CUR, message->name, message->stat.st_ino, to, message->name);
+        spool_move_known(message->dirs->spool, SPOOL_CUR, message->name, &message->stat, to, message->name);
     if (error)
         return error;
     message->filed_in = to;
@@ -182,26 +178,6 @@ static void filing_forget_touched(struct filing *filing)
     filing->touched = NULL;
 }
 
-// Appends what else is about to come in.
-static void filing_gather(struct filing *filing, struct desk *desk, struct desk_job *first)
-{
-    int64_t now = clock_work(), end = now + filing->sync_ns / FILING_GATHER_PART;
-    int64_t wait = (end - now) / FILING_GATHER_TRIES;
-    unsigned n = 1;
-    struct channel_item *last = &first->item;
-    for (; last->next; n++)
-        last = last->next;
-    while (wait >= FILING_GATHER_MIN_NS && now < end && n < atomic_load(&filing->in_flight)) {
-        struct desk_job *more = desk_more(desk, wait);
-        if (!more)
-            return;
-        last->next = &more->item;
-        for (; last->next; n++)
-            last = last->next;
-        now = clock_work();
-    }
-}
-
 static void filing_break(struct filing *filing, int error)
 {
     int none = 0;
@@ -260,14 +236,12 @@ static void filing_work(struct filing *filing, struct desk *desk, struct desk_jo
     }
     filing->held = (struct desk_job *)held;
     atomic_store(&filing->full, full);
-    int64_t begin = clock_work();
     // What the disk has failed to keep cannot be asked for again, and what was placed beside it is not
     // trusted.
     int error = atomic_load(&filing->broken);
     if (!error)
         error = filing_sync(filing);
     filing_forget_touched(filing);
-    filing->sync_ns = (3 * filing->sync_ns + clock_work() - begin) / 4;
     if (error)
         filing_break(filing, error);
     filing_finish(filing, desk, (struct desk_job *)placed, error);
@@ -283,8 +257,6 @@ void filing_batch(struct desk *desk, struct desk_job *first, void *arg)
         last->item.next = &first->item;
         first = filing->held;
         filing->held = NULL;
-    } else {
-        filing_gather(filing, desk, first);
     }
     filing_work(filing, desk, first);
 }

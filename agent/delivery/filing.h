@@ -1,8 +1,6 @@
 // The filing desk's work: making outcomes durable, in batches.
 //
-// A batch is whatever queued up while the last one was synced; where more outcomes are on their way and syncs
-// are slow, it waits for them as long as they keep coming, at most a quarter of a sync: with a bounded number
-// in flight, a batch that leaves too early makes the rest wait for a whole sync more. Of each message the
+// A batch is whatever queued up while the last one was synced: no timer. Of each message the
 // status file is written (temporary, fsync, rename), then the message is renamed; then each touched
 // destination directory is synced once, then each source directory, and only then the log lines are written
 // and the messages go back to the wire thread, which gives their slots back. So a log line never tells what a
@@ -22,8 +20,6 @@ struct filing {
     _Atomic int broken;          // negative errno of the I/O error that broke the spool; 0: none
     _Atomic int full;            // negative errno while outcomes wait for space; 0: none
     _Atomic bool abandon;        // the agent ends: nothing is held any longer
-    _Atomic unsigned in_flight;  // messages that hold a window slot (the wire thread's count)
-    int64_t sync_ns;             // how long syncs take lately (filing desk only)
     struct desk_job *held;       // outcomes that could not be filed yet (filing desk only)
     struct tenant_dirs *touched; // directories to sync in this batch (filing desk only)
 };

@@ -240,6 +240,8 @@ static enum claim_result intake_compose(struct message *message)
 static int intake_open(struct message *message)
 {
     int dir = message->dirs->spool->dir[message->origin];
+    if (message->fd >= 0) // held open since it was read ahead
+        return fstat(message->fd, &message->stat) ? -errno : 0;
     if (!message->regular && fstatat(dir, message->name, &message->stat, AT_SYMLINK_NOFOLLOW))
         return -errno;
     if (!message->regular && !S_ISREG(message->stat.st_mode))

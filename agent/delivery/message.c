@@ -24,7 +24,7 @@ struct message *message_new(
     message->seen_mtime = entry->mtime;
     message->origin = entry->from;
     message->recorded = entry->recorded;
-    message->fd = -1;
+    message->fd = backlog_take_file(&tenant->backlog, entry);
     message->status_in = SPOOL_STATES;
     (void)snprintf(message->name, sizeof message->name, "%s", entry->name);
     (void)snprintf(message->claimed_name, sizeof message->claimed_name, "%s", entry->name);

@@ -4,16 +4,24 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void names_init(struct names *names, size_t max)
 {
     *names = (struct names){.max = max, .left_out_time = INT64_MAX};
 }
 
+static void name_release(struct name_at *name)
+{
+    free((char *)name->text);
+    if (name->open)
+        close(name->fd);
+}
+
 void names_release(struct names *names)
 {
     for (size_t i = 0; i < names->n; i++)
-        free((char *)names->items[i].text);
+        name_release(&names->items[i]);
     free(names->items);
     names_init(names, names->max);
 }
@@ -72,19 +80,19 @@ int names_offer_item(struct names *names, const struct name_at *offer)
     bool full = names->n == names->max;
     if (full && (!names->n || names->items[0].time <= offer->time)) {
         names_left_out(names, offer->time);
+        name_release(&(struct name_at){.open = offer->open, .fd = offer->fd});
         return 0;
     }
     struct name_at item = *offer;
-    char *copy = strdup(offer->text);
-    item.text = copy;
-    if (!copy || (!full && names_room(names))) {
-        free(copy);
+    item.text = strdup(offer->text);
+    if (!item.text || (!full && names_room(names))) {
+        name_release(&item);
         names_left_out(names, offer->time);
         return -ENOMEM;
     }
     if (full) {
         names_left_out(names, names->items[0].time);
-        free((char *)names->items[0].text);
+        name_release(&names->items[0]);
         names->items[0] = item;
         names_down(names, 0);
     } else {

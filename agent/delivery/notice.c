@@ -115,8 +115,7 @@ static void submitted(struct notice_job *job)
         if (job->dirs == tenant->dirs && !job->dispatch->stopping)
             (void)backlog_add_new(&tenant->backlog, job->submitted[i], true, false);
     }
-    if (tenant->pool)
-        tenant->pool->pump = true;
+    pool_tenant_changed(tenant);
 }
 
 static void done(struct desk_job *desk_job)

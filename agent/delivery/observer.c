@@ -56,12 +56,6 @@ static void fill_account(const struct pool *pool, struct observe_account *shown)
         .has_mail = progress_has_mail(pool),
         .stalled_s = progress_stalled_s(pool),
     };
-    if (pool->waiting) {
-        int64_t wait = pool->waiting_until - clock_boot();
-        shown->breaker = breaker_name(BREAKER_QUOTA);
-        shown->reason = pool->waiting_words;
-        shown->probe_at = clock_wall() + (wait > 0 ? wait : 0);
-    }
     memcpy(shown->delivery, pool->delivery, sizeof shown->delivery);
 }
 

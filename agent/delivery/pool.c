@@ -10,8 +10,17 @@
 
 static void pool_woken(struct loop_timer *timer)
 {
-    struct pool *pool = timer->arg;
-    pool->pump = true;
+    pool_wake(timer->arg);
+}
+
+void pool_wake(struct pool *pool)
+{
+    struct dispatch *dispatch = pool->dispatch;
+    if (pool->woken)
+        return;
+    pool->woken = true;
+    pool->next_pump = dispatch->pumps;
+    dispatch->pumps = pool;
 }
 
 int pool_new(struct dispatch *dispatch, const struct config *config, const struct config_account *settings,
@@ -27,7 +36,7 @@ int pool_new(struct dispatch *dispatch, const struct config *config, const struc
         free(pool);
         return error;
     }
-    pool->pump = true;
+    pool_wake(pool);
     *ret_pool = pool;
     return 0;
 }
@@ -36,9 +45,77 @@ void pool_free(struct pool *pool)
 {
     if (!pool)
         return;
+    while (pool->tenants)
+        pool_remove_tenant(pool, pool->tenants);
+    struct pool **at = &pool->dispatch->pumps;
+    while (*at && *at != pool)
+        at = &(*at)->next_pump;
+    if (*at)
+        *at = pool->next_pump;
     loop_timer_cancel(pool->dispatch->loop, &pool->wake);
     account_free(pool->account);
     free(pool);
+}
+
+static unsigned tenant_own(const struct tenant *tenant)
+{
+    return tenant->claiming + tenant->ready.n + tenant->ready_high.n;
+}
+
+static void hungry_remove(struct pool *pool, struct tenant *tenant)
+{
+    struct tenant_line *line = &pool->hungry[tenant->hunger];
+    if (tenant->hunger == TENANT_SATED)
+        return;
+    *(tenant->previous_hungry ? &tenant->previous_hungry->next_hungry : &line->first) = tenant->next_hungry;
+    *(tenant->next_hungry ? &tenant->next_hungry->previous_hungry : &line->last) = tenant->previous_hungry;
+    line->n--;
+    tenant->hunger = TENANT_SATED;
+}
+
+static void hungry_append(struct pool *pool, struct tenant *tenant, enum tenant_hunger hunger)
+{
+    struct tenant_line *line = &pool->hungry[hunger];
+    tenant->hunger = hunger;
+    tenant->next_hungry = NULL;
+    tenant->previous_hungry = line->last;
+    *(line->last ? &line->last->next_hungry : &line->first) = tenant;
+    line->last = tenant;
+    line->n++;
+}
+
+static void tenant_is_due(struct loop_timer *timer)
+{
+    pool_tenant_changed(timer->arg);
+}
+
+// Puts the tenant into the line that it belongs to, at its end; true where it is another than before.
+static bool hungry_update(struct pool *pool, struct tenant *tenant)
+{
+    struct loop *loop = pool->dispatch->loop;
+    enum tenant_hunger before = tenant->hunger, after = TENANT_SATED;
+    if (tenant->dirs && backlog_has_waiting(&tenant->backlog, loop_now(loop)))
+        after = tenant_own(tenant) ? TENANT_EATING : TENANT_HUNGRY;
+    if (before == after)
+        return false;
+    hungry_remove(pool, tenant);
+    if (after != TENANT_SATED)
+        hungry_append(pool, tenant, after);
+    return true;
+}
+
+void pool_tenant_changed(struct tenant *tenant)
+{
+    struct pool *pool = tenant->pool;
+    if (!pool)
+        return;
+    if (hungry_update(pool, tenant) && tenant->hunger != TENANT_SATED)
+        pool_wake(pool);
+    // A timer that is early only looks again.
+    int64_t due = tenant->dirs ? backlog_next_due(&tenant->backlog) : INT64_MAX;
+    if (due != INT64_MAX && (!loop_timer_pending(&tenant->due) || tenant->due.due > due))
+        (void)loop_timer_set(pool->dispatch->loop, &tenant->due, due);
+    dispatch_refill(pool->dispatch, tenant);
 }
 
 void pool_add_tenant(struct pool *pool, struct tenant *tenant)
@@ -48,7 +125,9 @@ void pool_add_tenant(struct pool *pool, struct tenant *tenant)
     pool->tenants = tenant;
     pool->n_tenants++;
     pool->claiming += tenant->claiming;
-    pool->pump = true;
+    loop_timer_init(&tenant->due, tenant_is_due, tenant);
+    pool_tenant_changed(tenant);
+    pool_wake(pool);
 }
 
 static void pool_deactivate(struct pool *pool, struct tenant *tenant)
@@ -78,8 +157,8 @@ void pool_remove_tenant(struct pool *pool, struct tenant *tenant)
     }
     if (tenant->active)
         pool_deactivate(pool, tenant);
-    if (pool->turn == tenant)
-        pool->turn = NULL;
+    hungry_remove(pool, tenant);
+    loop_timer_cancel(pool->dispatch->loop, &tenant->due);
     tenant->next_in_pool = NULL;
     tenant->pool = NULL;
 }
@@ -90,7 +169,8 @@ void pool_ready(struct pool *pool, struct message *message, bool in_front)
     struct message_list *list = message->outgoing->high_priority ? &tenant->ready_high : &tenant->ready;
     (in_front ? message_list_prepend : message_list_append)(list, message);
     pool->ready++;
-    pool->pump = true;
+    pool_wake(pool);
+    pool_tenant_changed(tenant);
     if (tenant->active)
         return;
     tenant->active = true;
@@ -110,6 +190,7 @@ static struct message *pool_next(struct pool *pool)
     struct message *message =
         message_list_take(tenant->ready_high.first ? &tenant->ready_high : &tenant->ready);
     pool->ready--;
+    pool_tenant_changed(tenant);
     bool empty = !tenant->ready_high.first && !tenant->ready.first;
     if (!empty && --tenant->credit > 0)
         return message;
@@ -132,8 +213,7 @@ void pool_give_back(struct message *message)
     message->carrier = NULL;
     carrier->unfiled--;
     carrier->pool->unfiled--;
-    atomic_fetch_sub(&carrier->pool->dispatch->filing_state.in_flight, 1);
-    carrier->pool->pump = true;
+    pool_wake(carrier->pool);
     carrier->pool->progress_at = loop_now(carrier->pool->dispatch->loop);
 }
 
@@ -190,15 +270,9 @@ static bool pool_send(struct pool *pool, struct carrier *carrier)
     message->carrier = carrier;
     carrier->unfiled++;
     pool->unfiled++;
-    atomic_fetch_add(&dispatch->filing_state.in_flight, 1);
     smtp_session_send(carrier->session, &message->mail);
     message->conn_use = smtp_session_mails(carrier->session);
     return true;
-}
-
-static unsigned tenant_own(const struct tenant *tenant)
-{
-    return tenant->claiming + tenant->ready.n + tenant->ready_high.n;
 }
 
 // How many messages may be claimed and not yet sent.
@@ -211,32 +285,49 @@ static unsigned pool_ahead(const struct pool *pool)
     return ahead > POOL_AHEAD_MAX ? POOL_AHEAD_MAX : (unsigned)ahead;
 }
 
-// Claims ahead, shared among the tenants that have something waiting; one place is always reserved for each,
-// so a quiet tenant never waits behind another's backlog.
+// Whether the pool may claim one more now beyond reserved places.
+static bool pool_has_room(const struct pool *pool, unsigned allows, unsigned ahead)
+{
+    unsigned all = pool->claiming + pool->ready;
+    return all < allows && all < ahead && pool->claiming < POOL_CLAIMING_MAX;
+}
+
+// One claim for a tenant, which then is at the end of the line that it belongs to. False where memory is
+// short.
+static bool pool_claim_one(struct pool *pool, struct tenant *tenant, int64_t now)
+{
+    struct backlog_entry *entry = backlog_next(&tenant->backlog, now);
+    bool good = !entry || dispatch_claim(pool->dispatch, tenant, entry);
+    hungry_remove(pool, tenant);
+    (void)hungry_update(pool, tenant);
+    dispatch_refill(pool->dispatch, tenant);
+    return good;
+}
+
+// Claims ahead, shared among the tenants that have something waiting, who take turns; one place is always
+// reserved for each, so a quiet tenant never waits behind another's backlog.
 static void pool_claim(struct pool *pool, unsigned allows, int64_t now)
 {
     struct dispatch *dispatch = pool->dispatch;
-    unsigned waiting = 0, ahead = pool_ahead(pool);
-    for (struct tenant *tenant = pool->tenants; tenant; tenant = tenant->next_in_pool) {
-        dispatch_refill(dispatch, tenant);
-        waiting += backlog_has_waiting(&tenant->backlog, now);
-    }
-    if (!waiting)
-        return;
-    unsigned share = ahead / waiting > 1 ? ahead / waiting : 1;
-    struct tenant *tenant = pool->turn ? pool->turn : pool->tenants;
-    for (size_t i = 0; i < pool->n_tenants; i++) {
-        while (tenant->dirs && tenant_own(tenant) < share && pool->claiming + pool->ready < allows &&
-               ((pool->claiming < POOL_CLAIMING_MAX && pool->claiming + pool->ready < ahead) ||
-                   tenant_own(tenant) == 0) &&
-               dispatch_may_claim(dispatch)) {
-            struct backlog_entry *entry = backlog_next(&tenant->backlog, now);
-            if (!entry || !dispatch_claim(dispatch, tenant, entry))
-                break;
+    struct tenant_line *hungry = &pool->hungry[TENANT_HUNGRY], *eating = &pool->hungry[TENANT_EATING];
+    unsigned ahead = pool_ahead(pool), n = (unsigned)(hungry->n + eating->n);
+    unsigned share = n ? (ahead + n - 1) / n : 0;
+    for (size_t left = hungry->n; left && pool->claiming + pool->ready < allows; left--)
+        if (!dispatch_may_claim(dispatch) || !pool_claim_one(pool, hungry->first, now))
+            return;
+    // Who has its share goes to the end of the line; the rest of the line is looked at once.
+    for (size_t left = eating->n; left && pool_has_room(pool, allows, ahead) && dispatch_may_claim(dispatch);
+         left--) {
+        struct tenant *tenant = eating->first;
+        while (tenant->hunger == TENANT_EATING && tenant_own(tenant) < share &&
+               pool_has_room(pool, allows, ahead) && dispatch_may_claim(dispatch))
+            if (!pool_claim_one(pool, tenant, now))
+                return;
+        if (tenant->hunger == TENANT_EATING) {
+            hungry_remove(pool, tenant);
+            hungry_append(pool, tenant, TENANT_EATING);
         }
-        tenant = tenant->next_in_pool ? tenant->next_in_pool : pool->tenants;
     }
-    pool->turn = tenant->next_in_pool; // NULL: the first
 }
 
 static void pool_wake_in(struct pool *pool, int64_t wait)
@@ -248,58 +339,15 @@ static void pool_wake_in(struct pool *pool, int64_t wait)
         (void)loop_timer_set(pool->dispatch->loop, &pool->wake, at);
 }
 
-// The earliest time at which something of the backlog becomes due.
-static void pool_wake_for_due(struct pool *pool)
-{
-    int64_t due = INT64_MAX, now = loop_now(pool->dispatch->loop);
-    for (const struct tenant *tenant = pool->tenants; tenant; tenant = tenant->next_in_pool) {
-        int64_t next = backlog_next_due(&tenant->backlog);
-        due = next < due ? next : due;
-    }
-    if (due != INT64_MAX)
-        pool_wake_in(pool, due > now ? due - now : 0);
-}
-
-// Says once that nothing goes out for a while and why, and once that it does again. Mail that was claimed
-// goes back.
-static void pool_set_waiting(struct pool *pool, bool waiting, int64_t wait, const char *words)
-{
-    struct dispatch *dispatch = pool->dispatch;
-    pool->waiting_until = loop_now(dispatch->loop) + wait;
-    if (waiting == pool->waiting)
-        return;
-    pool->waiting = waiting;
-    if (!waiting) {
-        log_event(dispatch->log, LOG_NOTICE_LEVEL, "account_resumed", "the account may send again", "account",
-            pool->account->name, NULL);
-        return;
-    }
-    (void)snprintf(pool->waiting_words, sizeof pool->waiting_words, "%s", words);
-    log_event(dispatch->log, LOG_WARNING_LEVEL, "account_paused",
-        "its mail waits where it is and goes out by itself later", "account", pool->account->name, "breaker",
-        breaker_name(BREAKER_QUOTA), "reply", words, NULL);
-    dispatch->once_findings = true;
-    pool_return_all(pool, words);
-}
-
-// How many messages may be started now, and what is said of it where there is nothing for longer than a
-// moment.
+// How many messages may be started now.
 static unsigned pool_allowance(struct pool *pool)
 {
-    int64_t now = loop_now(pool->dispatch->loop), wait = INT64_MAX, login = 0;
+    struct dispatch *dispatch = pool->dispatch;
+    int64_t now = loop_now(dispatch->loop), wait = INT64_MAX;
+    enum account_change change = account_review(pool->account, pool->n_open, now);
+    if (change != ACCOUNT_SAME)
+        dispatch_account_changed(dispatch, pool, change);
     unsigned allows = account_allows(pool->account, now, clock_wall(), &wait);
-    bool closed = pool->account->breaker == BREAKER_CLOSED;
-    bool may_connect = pool->n_open || !closed || account_may_connect(pool->account, 0, now, &login);
-    bool no_login = closed && !may_connect && login > POOL_PATIENCE_NS;
-    bool limited = closed && !allows && wait > POOL_LIMIT_NS;
-    if (no_login) {
-        allows = 0;
-        wait = login;
-    }
-    pool_set_waiting(pool, no_login || limited, wait == INT64_MAX ? 0 : wait,
-        limited ? "the account's limit for a day is reached (messages_per_day, recipients_per_day)"
-        : *pool->login_words ? pool->login_words
-                             : "logins are held back for a while");
     if (allows == 0)
         pool_wake_in(pool, wait);
     return allows;
@@ -308,8 +356,8 @@ static unsigned pool_allowance(struct pool *pool)
 void pool_pump(struct pool *pool)
 {
     struct dispatch *dispatch = pool->dispatch;
-    pool->pump = false;
     loop_timer_cancel(dispatch->loop, &pool->wake);
+    pool_sweep(pool);
     if (dispatch->stopping)
         return;
     if (pool->paused) { // what comes back from the wire with more to do goes back to where it was claimed
@@ -329,16 +377,13 @@ void pool_pump(struct pool *pool)
     }
     if (allows && pool->ready > room)
         pool_connect(pool);
-    pool_wake_for_due(pool);
 }
 
 bool pool_is_blocked(const struct pool *pool)
 {
     int64_t wait = 0;
-    unsigned allows = account_allows(pool->account, clock_boot(), clock_wall(), &wait);
     if (pool->paused)
         return true;
-    if (pool->account->breaker != BREAKER_CLOSED && !pool->account->probing && !allows)
-        return true;
-    return pool->waiting || (!allows && wait > POOL_LIMIT_NS); // a day's limit: not in this run
+    return pool->account->breaker != BREAKER_CLOSED && !pool->account->probing &&
+           !account_allows(pool->account, clock_boot(), clock_wall(), &wait);
 }

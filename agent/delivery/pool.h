@@ -16,10 +16,8 @@
 #include "agent/smtp/session.h"
 #include <sys/stat.h>
 
-#define POOL_AHEAD       64                   // messages claimed beyond what the sessions' windows hold
-#define POOL_PATIENCE_NS (5 * CLOCK_SECOND)   // waiting for a login longer than this, mail goes back
-#define POOL_LIMIT_NS    (120 * CLOCK_SECOND) // a longer wait for a limit is a day's, not a minute's
-#define POOL_AHEAD_MAX   1024                 // of all together, but for one reserved place per tenant
+#define POOL_AHEAD     64   // messages claimed beyond what the sessions' windows hold
+#define POOL_AHEAD_MAX 1024 // of all together, but for one reserved place per tenant
 #define POOL_CLAIMING_MAX                                                                                    \
     64 // claims under way: what a quiet tenant's first message waits for on the intake desk
 
@@ -43,22 +41,21 @@ struct pool {
     struct account *account; // owned
     struct tenant *tenants;  // of this account, linked by next_in_pool
     size_t n_tenants;
-    struct tenant *turn;                // whose turn it is to be claimed from
+    struct tenant_line {
+        struct tenant *first, *last;
+        size_t n;
+    } hungry[TENANT_EATING + 1];        // with waiting names, in turn; by tenant_hunger, the first is unused
     struct tenant *active, *active_end; // with ready messages, in turn, linked by next_active
     struct carrier *carriers;
     unsigned n_open, n_connecting; // carriers with a session
     unsigned claiming, ready, unfiled;
     size_t server_tries; // connection attempts in a row that failed, for going through the list
     struct loop_timer wake;
-    // Nothing may be sent for a while, though the breaker is closed: a limit of our own, or logins held back.
-    bool waiting;
-    int64_t waiting_until; // boot
-    char waiting_words[REPLY_TEXT_MAX + 1];
-    char login_words[REPLY_TEXT_MAX + 1]; // what the server said when a login was put off last
-    bool paused;                          // by its operator: nothing is claimed or begun
+    bool paused;                                             // by its operator: nothing is claimed or begun
     char paused_words[PAUSE_REASON_MAX + PAUSE_BY_MAX + 32]; // who and why
     bool no_chunking;        // the server offers CHUNKING but does not know BDAT
-    bool pump;               // something changed: look at it before sleeping
+    bool woken;              // something changed: look at it before sleeping
+    struct pool *next_pump;  // in the hub's list of those
     bool token_good;         // its access token was there when last heard of
     struct stat secret_seen; // the password file when credentials were last refused
     uint64_t delivery[OBSERVE_BUCKETS + 1];
@@ -82,6 +79,12 @@ void pool_return_all(struct pool *pool, const char *words);
 
 // Claims, connects and sends as far as possible now.
 void pool_pump(struct pool *pool);
+// Something changed: it is pumped before the loop sleeps.
+void pool_wake(struct pool *pool);
+// Names came into the tenant's backlog, or claims and ready messages of it became more or fewer. Costs
+// nothing that grows with the number of tenants, and so does everything else here: who is at rest is in no
+// list.
+void pool_tenant_changed(struct tenant *tenant);
 // Opens one more session where the account allows it now (carrier.c).
 void pool_connect(struct pool *pool);
 // Ends sessions that the account has too many of, once they have sent what they hold (carrier.c).

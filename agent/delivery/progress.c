@@ -26,7 +26,7 @@ static int64_t pool_moved(const struct pool *pool)
 static bool pool_could(const struct pool *pool, int64_t now)
 {
     int64_t wait = 0;
-    return pool->account->breaker == BREAKER_CLOSED && !pool->waiting &&
+    return pool->account->breaker == BREAKER_CLOSED &&
            (pool->unfiled || account_allows(pool->account, now, clock_wall(), &wait) > 0);
 }
 

@@ -30,7 +30,7 @@ static int reload_pools(struct dispatch *dispatch, const struct config *config)
         if (pool) {
             account_configure(pool->account, config, settings, clock_boot());
             pool_quit(pool); // new sessions use the new settings
-            pool->pump = true;
+            pool_wake(pool);
             continue;
         }
         struct pool **pools = realloc(dispatch->pools, (dispatch->n_pools + 1) * sizeof(struct pool *));
@@ -56,8 +56,10 @@ static struct tenant *reload_tenant(struct dispatch *dispatch, const char *name)
         return NULL;
     dispatch->tenants = tenants;
     tenant = tenant_new(name);
-    if (tenant)
+    if (tenant) {
         tenants[dispatch->n_tenants++] = tenant;
+        backlog_count_in(&tenant->backlog, &dispatch->backlogs);
+    }
     return tenant;
 }
 

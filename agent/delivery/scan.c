@@ -15,27 +15,33 @@
 
 int scan_due(const struct spool_tenant *spool, const char *name, int64_t *ret_due, struct timespec *ret_ctime)
 {
-    struct stat message, status;
+    struct stat message;
+    if (fstatat(spool->dir[SPOOL_DEFERRED], name, &message, AT_SYMLINK_NOFOLLOW))
+        return -errno;
+    return S_ISREG(message.st_mode) ? scan_due_of(spool, name, &message, ret_due, ret_ctime) : -EINVAL;
+}
+
+int scan_due_of(const struct spool_tenant *spool, const char *name, const struct stat *message,
+    int64_t *ret_due, struct timespec *ret_ctime)
+{
+    struct stat status;
     char status_name[SPOOL_STATUS_SIZE];
     int dir = spool->dir[SPOOL_DEFERRED];
-    if (fstatat(dir, name, &message, AT_SYMLINK_NOFOLLOW))
-        return -errno;
-    if (!S_ISREG(message.st_mode))
-        return -EINVAL;
     spool_name_status(name, status_name);
     *ret_due = 0;
     if (fstatat(dir, status_name, &status, AT_SYMLINK_NOFOLLOW))
         return errno == ENOENT ? 0 : -errno;
-    if (clock_ns(&message.st_mtim) <= clock_ns(&status.st_ctim))
+    if (clock_ns(&message->st_mtim) <= clock_ns(&status.st_ctim))
         *ret_due = clock_ns(&status.st_mtim);
     if (ret_ctime)
         *ret_ctime = status.st_ctim;
     return 0;
 }
 
-// Time and priority of an entry of new/, by one open of what the directory calls a regular file. 1 where it
-// is none after all; negative errno.
-static int refill_look(struct tenant_dirs *dirs, const struct dirent *entry, struct name_at *ret_name)
+// Time and priority of an entry of new/, by one open of what the directory calls a regular file, which stays
+// open where `hold` says so. 1 where it is none after all; negative errno.
+static int refill_look(
+    struct tenant_dirs *dirs, const struct dirent *entry, bool hold, struct name_at *ret_name)
 {
     struct stat stat;
     int dir = dirs->spool->dir[SPOOL_NEW];
@@ -48,8 +54,10 @@ static int refill_look(struct tenant_dirs *dirs, const struct dirent *entry, str
     if (!error)
         *ret_name = (struct name_at){.text = entry->d_name,
             .time = clock_ns(&stat.st_mtim),
-            .high = fd >= 0 ? outgoing_peek_priority_of(fd) : outgoing_peek_priority(dir, entry->d_name)};
-    if (fd >= 0)
+            .high = fd >= 0 ? outgoing_peek_priority_of(fd) : outgoing_peek_priority(dir, entry->d_name),
+            .open = hold && fd >= 0,
+            .fd = fd};
+    if (fd >= 0 && (error || !hold))
         close(fd);
     return error;
 }
@@ -59,7 +67,7 @@ static int refill_entry(struct refill *refill, const struct dirent *entry)
     struct name_at name;
     bool regular = entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN;
     if (regular && spool_name_valid(entry->d_name)) {
-        int error = refill_look(refill->dirs, entry, &name);
+        int error = refill_look(refill->dirs, entry, refill->names.n < refill->hold, &name);
         if (error <= 0)
             return error == -ENOENT ? 0 : error ? error : names_offer_item(&refill->names, &name);
     }
@@ -128,6 +136,7 @@ struct refill *refill_new(struct dispatch *dispatch, struct tenant *tenant, size
     refill->dispatch = dispatch;
     refill->tenant = tenant;
     refill->dirs = tenant_dirs_ref(tenant->dirs);
+    refill->room = room;
     refill->position = position;
     names_init(&refill->names, room);
     names_init(&refill->ignored, SCAN_IGNORED_MAX);

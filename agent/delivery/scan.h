@@ -26,13 +26,15 @@ struct refill {
     struct tenant_dirs *dirs; // a reference
     void *dir;                // DIR, while it is read
     bool from_start;
+    size_t room;          // how many names are wanted
+    size_t hold;          // so many of them stay open: a claim need not open them again
     long position;        // in: where to go on (telldir), 0: at the start; out: where it stopped
     bool complete;        // out: every name of new/ was seen and kept
     struct names names;   // out: sorted
     struct names ignored; // out: some of them, by name
     int error;
 };
-// room: how many names are wanted, at least 1.
+// room: how many names are wanted, at least 1. hold is the caller's to set.
 struct refill *refill_new(struct dispatch *dispatch, struct tenant *tenant, size_t room, long position,
     void (*done)(struct desk_job *));
 void refill_free(struct refill *refill);
@@ -55,8 +57,11 @@ struct look {
 struct look *look_new(struct dispatch *dispatch, struct tenant *tenant, void (*done)(struct desk_job *));
 void look_free(struct look *look);
 
+enum survey_part { SURVEY_ALL, SURVEY_DEFERRED, SURVEY_REST }; // all, deferred/ alone, all but that
+
 struct survey {
-    struct desk_job job; // first
+    struct desk_job job;   // first
+    enum survey_part part; // in: what is read
     struct dispatch *dispatch;
     struct tenant *tenant;
     struct tenant_dirs *dirs;                    // a reference
@@ -69,6 +74,7 @@ struct survey {
     int step;                                    // of the survey's steps
     void *dir;                                   // DIR of the step under way
     int64_t began;                               // boot
+    struct timespec began_files;                 // the clock of file times
     struct observe_count counts[OBSERVE_STATES]; // out
     struct names fresh;                          // out: the oldest names of new/, sorted
     struct names deferred;                       // out: the earliest due times, sorted
@@ -87,5 +93,8 @@ void survey_free(struct survey *survey);
 // or was touched. -ENOENT where it is gone.
 int scan_due(
     const struct spool_tenant *spool, const char *name, int64_t *ret_due, struct timespec *ret_ctime);
+// The same of a message that has been looked at.
+int scan_due_of(const struct spool_tenant *spool, const char *name, const struct stat *message,
+    int64_t *ret_due, struct timespec *ret_ctime);
 
 #endif

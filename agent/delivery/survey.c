@@ -40,9 +40,13 @@ static void survey_count(struct survey *survey, enum observe_state state, const 
         count->oldest_s = age;
 }
 
-static bool survey_is_over(const struct stat *stat, int64_t keep_ms)
+// What came to lie there since the survey was asked for is not old, whatever our clock says: files have the
+// kernel's.
+static bool survey_is_over(const struct survey *survey, const struct stat *stat, int64_t keep_ms)
 {
-    return keep_ms != CONFIG_NEVER && clock_ns(&stat->st_ctim) < clock_wall() - keep_ms * CLOCK_MS;
+    int64_t since = clock_ns(&stat->st_ctim);
+    return keep_ms != CONFIG_NEVER && since < clock_wall() - keep_ms * CLOCK_MS &&
+           since < clock_ns(&survey->began_files);
 }
 
 static void survey_remove(struct survey *survey, int dir, const char *name)
@@ -114,7 +118,7 @@ static int survey_orphan(struct survey *survey, int dir, const char *status_name
     if (settled != 0)
         return settled < 0 ? settled : 0;
     if (!survey->retention || fstatat(dir, status_name, &stat, AT_SYMLINK_NOFOLLOW) ||
-        !survey_is_over(&stat, survey->config->retention.failed_ms))
+        !survey_is_over(survey, &stat, survey->config->retention.failed_ms))
         return 0;
     if (faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT &&
         faccessat(survey->dirs->spool->dir[SPOOL_CUR], name, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT &&
@@ -135,7 +139,7 @@ static int survey_deferred_entry(struct survey *survey, int dir, const char *nam
     survey_count(survey, OBSERVE_DEFERRED, &stat);
     int64_t due;
     struct timespec ctime = {0};
-    int error = scan_due(survey->dirs->spool, name, &due, &ctime);
+    int error = scan_due_of(survey->dirs->spool, name, &stat, &due, &ctime);
     if (error)
         return error == -ENOENT ? 0 : error;
     // What was deferred after the release has had its chance already.
@@ -157,7 +161,7 @@ static int survey_failed_entry(struct survey *survey, int dir, const char *name)
                       : 0;
     if (settled != 0)
         return settled < 0 ? settled : 0;
-    if (survey->retention && survey_is_over(&stat, survey->config->retention.failed_ms)) {
+    if (survey->retention && survey_is_over(survey, &stat, survey->config->retention.failed_ms)) {
         char status_name[SPOOL_STATUS_SIZE];
         survey_remove(survey, dir, name);
         if (strlen(name) < SPOOL_NAME_SIZE) {
@@ -174,7 +178,7 @@ static int survey_old_entry(struct survey *survey, int dir, const char *name, in
 {
     struct stat stat;
     if (fstatat(dir, name, &stat, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(stat.st_mode) &&
-        survey_is_over(&stat, keep_ms))
+        survey_is_over(survey, &stat, keep_ms))
         survey_remove(survey, dir, name);
     return 0;
 }
@@ -190,12 +194,12 @@ static int survey_tmp_entry(struct survey *survey, int dir, const char *name)
 }
 
 static const struct survey_step survey_steps[] = {
-    {SPOOL_NEW, OBSERVE_NEW, false, survey_new_entry},
     {SPOOL_DEFERRED, OBSERVE_DEFERRED, false, survey_deferred_entry},
-    {SPOOL_CUR, OBSERVE_CUR, false, survey_cur_entry},
-    {SPOOL_FAILED, OBSERVE_FAILED, false, survey_failed_entry},
     {SPOOL_SENT, OBSERVE_STATES, true, survey_sent_entry},
     {SPOOL_TMP, OBSERVE_STATES, true, survey_tmp_entry},
+    {SPOOL_NEW, OBSERVE_NEW, false, survey_new_entry},
+    {SPOOL_CUR, OBSERVE_CUR, false, survey_cur_entry},
+    {SPOOL_FAILED, OBSERVE_FAILED, false, survey_failed_entry},
 };
 #define SURVEY_STEPS ((int)(sizeof survey_steps / sizeof *survey_steps))
 
@@ -255,7 +259,9 @@ static bool survey_slice(struct desk_job *job)
         survey->step = 0;
     }
     const struct survey_step *step = &survey_steps[survey->step];
-    bool skip = step->retention_only && !survey->retention;
+    bool deferred = step->state == SPOOL_DEFERRED;
+    bool skip = (step->retention_only && !survey->retention) ||
+                (survey->part != SURVEY_ALL && deferred != (survey->part == SURVEY_DEFERRED));
     if (!skip && !survey->dir)
         survey_step_open(survey, step);
     if (skip || survey_step_read(survey, step)) {
@@ -290,6 +296,7 @@ struct survey *survey_new(struct dispatch *dispatch, struct tenant *tenant, cons
     survey->spool_fd = spool_fd;
     survey->step = -1;
     survey->began = clock_boot();
+    clock_gettime(CLOCK_REALTIME, &survey->began_files);
     names_init(&survey->fresh, BACKLOG_NEW_MAX);
     names_init(&survey->deferred, BACKLOG_DEFERRED_MAX);
     names_init(&survey->ignored, SURVEY_IGNORED_MAX);

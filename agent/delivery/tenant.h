@@ -2,6 +2,7 @@
 #ifndef OUTTRAY_AGENT_DELIVERY_TENANT_H
 #define OUTTRAY_AGENT_DELIVERY_TENANT_H
 
+#include "agent/base/loop.h"
 #include "agent/delivery/backlog.h"
 #include "agent/delivery/notice_queue.h"
 #include "agent/delivery/orphans.h"
@@ -40,13 +41,26 @@ struct message_list { // messages that are claimed and wait for a session
     unsigned n;
 };
 
+// Which of its pool's lists of tenants with waiting names a tenant is in.
+enum tenant_hunger {
+    TENANT_SATED,  // none: nothing waits
+    TENANT_HUNGRY, // names wait, and none is claimed: its reserved place is free
+    TENANT_EATING, // names wait, and some are claimed
+};
+
 // Wire thread only. Lives until the agent ends; a tenant that left the configuration has settings NULL.
 struct tenant {
     char *name;                           // owned
     const struct config_tenant *settings; // of the agent's current configuration
     struct pool *pool;                    // of the tenant's account; NULL without settings
     struct tenant *next_in_pool, *next_active;
-    bool active;              // in the pool's list of tenants with ready messages
+    bool active; // in the pool's list of tenants with ready messages
+    enum tenant_hunger hunger;
+    struct tenant *next_hungry, *previous_hungry;
+    struct loop_timer due;       // when the first of its names that wait for their time has come
+    struct tenant *next_looking; // in the hub's list of those with a look
+    struct tenant *next_survey;  // in the hub's queue of surveys
+    bool survey_queued;
     struct tenant_dirs *dirs; // NULL while they cannot be opened
     struct backlog backlog;
     struct message_list ready_high, ready;
@@ -58,7 +72,8 @@ struct tenant {
     char *ignored_names[TENANT_IGNORED_MAX]; // owned
     size_t n_ignored_names;
     bool opening;        // a job that opens dirs is under way
-    bool surveyed;       // every directory was read once since dirs was opened
+    bool surveyed;       // what is deferred was read once since dirs was opened
+    bool counted;        // and the other directories as well
     bool refilling;      // a refill of the backlog is under way
     bool changed;        // something happened since the last survey: its counts are out of date
     int64_t survey_cost; // ns: what the last survey spent

@@ -74,7 +74,7 @@ static void token_changed(const char *name, enum keeper_state state, void *arg)
     if (!pool)
         return;
     struct account *account = pool->account;
-    pool->pump = true;
+    pool_wake(pool);
     if (state == KEEPER_READY) {
         // What the token was missed for is over. Where it was there all the time (a refresh), it is something
         // else that is wrong, and a probe may find that mended too.

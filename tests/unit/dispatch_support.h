@@ -94,6 +94,7 @@ static inline void hub_put(struct tenant *tenant, const char *name, const char *
 {
     put_in(tenant, SPOOL_NEW, name, text);
     assert_non_null(backlog_add_new(&tenant->backlog, name, true, false));
+    pool_tenant_changed(tenant);
 }
 
 static inline bool hub_claim(struct hub *hub, struct tenant *tenant)

@@ -923,6 +923,72 @@ static void a_day_with_outages(void **state)
     world_end(&world);
 }
 
+// Our own counts open the breaker and close it again, without a probe and without a word to deferred mail.
+static void a_day_of_our_own_pauses_until_it_is_over(void **state)
+{
+    (void)state;
+    struct world world;
+    world_make(&world, "messages_per_day: 2");
+    assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_SAME);
+    account_started(world.account, 1, world.boot, world.wall);
+    account_started(world.account, 1, world.boot, world.wall);
+    assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_PAUSED);
+    assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_SAME); // told once
+    assert_int_equal(world.account->breaker, BREAKER_QUOTA);
+    assert_non_null(strstr(world.account->reason, "messages_per_day"));
+    int64_t wait = 0;
+    assert_int_equal(account_allows(world.account, world.boot, world.wall, &wait), 0);
+    assert_in_range(wait, 23 * HOUR, 25 * HOUR);
+    account_retry_now(world.account, world.boot); // changes nothing: the day is what it is
+    assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_SAME);
+    assert_int_equal(world.account->breaker, BREAKER_QUOTA);
+    pass(&world, 25 * HOUR);
+    assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_FREED);
+    assert_int_equal(world.account->breaker, BREAKER_CLOSED);
+    assert_string_equal(world.account->reason, "");
+    assert_int_equal(
+        account_allows(world.account, world.boot, world.wall, NULL), 2); // all of it, not a probe
+    world_end(&world);
+}
+
+static void logins_held_back_pause_where_no_session_is_open(void **state)
+{
+    (void)state;
+    struct world world;
+    world_make(&world, "");
+    (void)account_troubled(
+        world.account, &too_many_logins, "454 4.7.0 too many logins", world.boot, world.wall);
+    if (world.account->breaker == BREAKER_CLOSED) {
+        assert_int_equal(
+            account_review(world.account, 1, world.boot), ACCOUNT_SAME); // a session carries mail
+        assert_int_equal(account_review(world.account, 0, world.boot), ACCOUNT_PAUSED);
+        assert_string_equal(world.account->reason, "454 4.7.0 too many logins");
+        account_retry_now(world.account, world.boot); // somebody changed the password
+        assert_int_equal(account_review(world.account, 0, world.boot), ACCOUNT_FREED);
+    }
+    // The server's own quota is not ours: it needs its probe.
+    assert_int_equal(
+        account_troubled(world.account, &quota, "550 5.4.5 limit", world.boot, world.wall), ACCOUNT_PAUSED);
+    pass(&world, 7 * HOUR);
+    assert_int_equal(account_review(world.account, 0, world.boot), ACCOUNT_SAME);
+    assert_int_equal(account_allows(world.account, world.boot, world.wall, NULL), 1);
+    world_end(&world);
+}
+
+static void the_servers_quota_takes_the_place_of_our_own(void **state)
+{
+    (void)state;
+    struct world world;
+    world_make(&world, "messages_per_day: 1");
+    account_started(world.account, 1, world.boot, world.wall);
+    assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_PAUSED);
+    assert_int_equal(
+        account_troubled(world.account, &quota, "550 5.4.5 limit", world.boot, world.wall), ACCOUNT_PAUSED);
+    assert_false(world.account->own);
+    assert_string_equal(world.account->reason, "550 5.4.5 limit");
+    world_end(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -947,6 +1013,9 @@ int main(void)
         cmocka_unit_test(a_reload_changes_connections),
         cmocka_unit_test(the_minute_is_used_up_and_never_exceeded),
         cmocka_unit_test(the_day_is_used_up_and_never_exceeded),
+        cmocka_unit_test(a_day_of_our_own_pauses_until_it_is_over),
+        cmocka_unit_test(logins_held_back_pause_where_no_session_is_open),
+        cmocka_unit_test(the_servers_quota_takes_the_place_of_our_own),
         cmocka_unit_test(recipients_of_a_day),
         cmocka_unit_test(a_clock_that_is_set_changes_no_limit),
         cmocka_unit_test(a_day_across_many_boots_is_never_exceeded),

@@ -7,9 +7,11 @@
 #include <cmocka.h>
 
 #include "agent/delivery/backlog.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NOW 1000
 
@@ -598,6 +600,64 @@ static void it_does_what_a_naive_model_does(void **state)
     }
 }
 
+static void add_many(struct backlog *backlog, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        char name[24];
+        (void)snprintf(name, sizeof name, "m%u", i);
+        (void)add_new(backlog, name);
+    }
+}
+
+static void all_together_are_bounded_and_each_keeps_its_least_share(void **state)
+{
+    enum { N = BACKLOG_ALL_MAX / BACKLOG_NEW_MAX + 4 };
+    struct backlog_total all = {0};
+    struct backlog *many = calloc(N, sizeof *many);
+    (void)state;
+    for (size_t i = 0; i < N; i++) {
+        backlog_init(&many[i]);
+        backlog_count_in(&many[i], &all);
+        add_many(&many[i], BACKLOG_NEW_MAX + 1);
+        assert_true(many[i].more_new);
+    }
+    assert_int_equal(many[0].n_new, BACKLOG_NEW_MAX);
+    assert_int_equal(many[N - 1].n_new, BACKLOG_LEAST);
+    assert_in_range(all.names, BACKLOG_ALL_MAX, BACKLOG_ALL_MAX + N * BACKLOG_LEAST);
+    for (size_t i = 0; i < 100; i++) // who has its least share gets no more until others have less
+        backlog_drop(&many[0], backlog_next(&many[0], NOW));
+    assert_true(backlog_new_room(&many[N - 1]) > 0);
+    for (size_t i = 0; i < N; i++)
+        backlog_release(&many[i]);
+    assert_int_equal(all.names, 0);
+    free(many);
+}
+
+static void an_open_file_is_closed_unless_it_is_taken(void **state)
+{
+    struct backlog *backlog = *state;
+    struct backlog_total all = {0};
+    backlog_count_in(backlog, &all);
+    int taken = open("/dev/null", O_RDONLY | O_CLOEXEC), dropped = dup(taken), left = dup(taken),
+        second = dup(taken);
+    struct backlog_entry *a = add_new(backlog, "a"), *b = add_new(backlog, "b"), *c = add_new(backlog, "c");
+    backlog_hold(backlog, a, taken);
+    backlog_hold(backlog, a, second); // has one: this one is closed
+    assert_int_equal(fcntl(second, F_GETFD), -1);
+    backlog_hold(backlog, b, dropped);
+    backlog_hold(backlog, c, left);
+    assert_int_equal(all.held, 3);
+    assert_int_equal(backlog_take_file(backlog, a), taken);
+    assert_int_equal(backlog_take_file(backlog, a), -1);
+    backlog_drop(backlog, b);
+    assert_int_equal(fcntl(dropped, F_GETFD), -1);
+    assert_int_equal(all.held, 1);
+    backlog_release(backlog);
+    assert_int_equal(fcntl(left, F_GETFD), -1);
+    assert_int_equal(all.held, 0);
+    assert_int_equal(close(taken), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -619,6 +679,8 @@ int main(void)
         TEST(settling_ends_after_a_few_looks),
         TEST(an_entry_is_forgotten_in_any_state),
         TEST(forgetting_leaves_what_is_busy),
+        TEST(all_together_are_bounded_and_each_keeps_its_least_share),
+        TEST(an_open_file_is_closed_unless_it_is_taken),
         cmocka_unit_test(it_does_what_a_naive_model_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -216,10 +216,31 @@ static void test_move_many_of_one_name(void **state)
     }
 }
 
+// With one link nothing is searched; with two, the name that is left of a half done move goes.
+static void test_move_known(void **state)
+{
+    struct fixture *f = *state;
+    char name[SPOOL_NAME_SIZE];
+    struct stat known;
+    ino_t inode = put(f, SPOOL_CUR, "one", "text");
+    assert_int_equal(fstatat(f->tenant->dir[SPOOL_CUR], "one", &known, 0), 0);
+    assert_int_equal(spool_move_known(f->tenant, SPOOL_CUR, "one", &known, SPOOL_SENT, name), 0);
+    assert_int_equal(at(f, SPOOL_SENT, "one"), inode);
+    inode = put(f, SPOOL_CUR, "two", "text");
+    (void)put(f, SPOOL_SENT, "two", "another");
+    assert_int_equal(linkat(f->tenant->dir[SPOOL_CUR], "two", f->tenant->dir[SPOOL_SENT], "two~2", 0), 0);
+    assert_int_equal(fstatat(f->tenant->dir[SPOOL_CUR], "two", &known, 0), 0);
+    assert_int_equal(spool_move_known(f->tenant, SPOOL_CUR, "two", &known, SPOOL_SENT, name), 0);
+    assert_string_equal(name, "two~2");
+    assert_int_equal(at(f, SPOOL_CUR, "two"), 0);
+    assert_int_equal(at(f, SPOOL_SENT, "two~2"), inode);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_move_plain),
+        TEST(test_move_known),
         TEST(test_move_lost_race),
         TEST(test_move_collision),
         TEST(test_move_foreign_status),
