@@ -109,6 +109,23 @@ const struct cli_verb cli_verbs[] = {
             "See outtray-oauth(8).\n",
     },
     {
+        .name = "import",
+        .group = CLI_GROUP_AGENT,
+        .run = cli_import,
+        .synopsis = "[--secrets DIRECTORY] [--queue[=DIRECTORY]] [--tenant TENANT] PROGRAM [PATH]",
+        .summary = "Print the configuration of another program as outtray's",
+        .help =
+            "PROGRAM is nullmailer (a directory), msmtprc, ssmtp, dma or postfix (a file); without PATH\n"
+            "it is read where Debian's package has it. What cannot be carried over becomes a comment.\n\n"
+            "  --secrets DIRECTORY\n"
+            "                    write each password into DIRECTORY/ACCOUNT.password, mode 0600; without\n"
+            "                    this they are left to do. They are never printed\n"
+            "  --queue[=DIRECTORY]\n"
+            "                    nullmailer: move the mail that waits in its queue (/var/spool/nullmailer)\n"
+            "                    into the spool of a tenant, instead of printing\n"
+            "  --tenant TENANT   which one; default: default_tenant, or the only tenant\n",
+    },
+    {
         .name = "doctor",
         .group = CLI_GROUP_ACCOUNTS,
         .run = cli_doctor,

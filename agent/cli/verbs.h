@@ -10,6 +10,7 @@ int cli_submit(int argc, char **argv);
 int cli_explain(int argc, char **argv);
 int cli_oauth(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
+int cli_import(int argc, char **argv);
 int cli_show(int argc, char **argv);
 int cli_retry(int argc, char **argv);
 int cli_hold(int argc, char **argv);
