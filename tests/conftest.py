@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+TESTS = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(TESTS), str(TESTS / "cases")]
 
+from smtpserver import Server  # noqa: E402
 from support.agent import Agent, Clock, Config, binary  # noqa: E402
 from support.tls import Authority  # noqa: E402
 
@@ -43,6 +45,15 @@ def agent(program, config, clock):
     yield agent
     if agent.running():
         assert agent.stop() == 0
+
+
+@pytest.fixture
+def server():
+    """A scripted SMTP server that takes everything."""
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from conftest import MESSAGE
+from support.box import MESSAGE
 from support.agent import binary, environment, outtray
 from support.terminal import Terminal
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import MESSAGE
+from support.box import MESSAGE
 from smtpserver import Rule
 from support.agent import Agent, binary, environment, outtray
 from support.wait import wait_until

@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 
-from conftest import MESSAGE, Box
+from support.box import MESSAGE, Box
 from smtpserver import Rule
 from support.agent import Agent, Clock, Config, binary, environment
 from support.wait import wait_until

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from conftest import MESSAGE
+from support.box import MESSAGE
 
 EXPLAIN_KEYS = ["tenant", "account", "server", "from", "envelope_from", "recipients", "message_id", "headers removed",
                 "headers added", "size on the wire", "would"]

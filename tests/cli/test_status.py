@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from conftest import MESSAGE
+from support.box import MESSAGE
 from smtpserver import Rule
 from support.agent import Agent
 from support.terminal import Terminal

@@ -9,7 +9,7 @@ import tempfile
 
 import pytest
 
-from conftest import MESSAGE
+from support.box import MESSAGE
 from support.agent import binary, environment, outtray
 
 

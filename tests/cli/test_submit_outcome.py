@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import MESSAGE, Box
+from support.box import MESSAGE, Box
 from smtpserver import Server
 from support.agent import Agent, binary, environment, outtray
 from support.wait import wait_until

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from conftest import MESSAGE
+from support.box import MESSAGE
 from smtpserver import Rule
 from support.agent import Agent, binary, environment
 from support.terminal import Terminal

@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from conftest import blocks, documents
+from support.documents import blocks, documents
 from support import private_root
 from support.agent import ROOT
 from support.private_root import PrivateRoot

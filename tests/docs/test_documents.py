@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from conftest import blocks, documents
+from support.documents import blocks, documents
 from support.agent import ROOT, outtray
 
 DOCS = ROOT / "docs"

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from conftest import Watched
+from support.watched import Watched
 from support.net import free_port
 from support.wait import wait_until
 

@@ -1,21 +1,8 @@
-"""What the tests of the service around the agent share: a server that takes everything, and a service manager to talk to."""
-
-import pathlib
-import sys
+"""What the tests of the service around the agent share: a tenant on a server that takes everything, and a service manager to talk to."""
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cases"))
-
-from smtpserver import Server  # noqa: E402
-from support.manager import Manager  # noqa: E402
-
-@pytest.fixture
-def server():
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+from support.manager import Manager
 
 
 @pytest.fixture
