@@ -334,6 +334,7 @@ SCENES = {f.__name__: f for f in (unmounted, overmounted, overmounted_new, sent_
 
 def main():
     try:
+        mount("-t", "proc", "proc", "/proc")  # of this namespace's processes, which the search for leaks reads
         SCENES[sys.argv[1]](pathlib.Path(sys.argv[2]))
     except Skip as reason:
         print(reason, file=sys.stderr)
