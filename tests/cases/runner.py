@@ -283,11 +283,12 @@ class Scenario(Comparison):
             os.symlink(self.fill(rest[0]), self.path(rest[1]))
         elif word == "touch":
             now = time.time() + self.clock.offset
-            os.utime(self.path(rest[0]), (now, now))
-            inode = os.stat(self.path(rest[0])).st_ino
-            if inode in self.messages:
-                self.touched.add(inode)
-                self.messages[inode] = self.messages[inode][:2] + (os.stat(self.path(rest[0])).st_mtime_ns,)
+            with open(self.path(rest[0]), "rb") as file:  # the agent may take it the moment it is touched
+                os.utime(file.fileno(), (now, now))
+                touched = os.fstat(file.fileno())
+            if touched.st_ino in self.messages:
+                self.touched.add(touched.st_ino)
+                self.messages[touched.st_ino] = self.messages[touched.st_ino][:2] + (touched.st_mtime_ns,)
         elif word == "rm":
             path = self.path(rest[0])
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
