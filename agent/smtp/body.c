@@ -18,14 +18,34 @@ static ssize_t body_pread(int fd, char *to, size_t size, uint64_t offset)
     return n < 0 ? -errno : n;
 }
 
-// How many octets from text on are neither CR nor LF. memchr(3) is many times faster than a loop.
-static size_t plain_run(const char *text, size_t length)
+// Whether there is any CR: in files with plain line feeds no line has to be searched for one then.
+static bool has_cr(const char *text, size_t length)
+{
+    return memchr(text, '\r', length) != NULL;
+}
+
+// How many octets from text on are neither CR (which may only occur where `cr` says so) nor LF. memchr(3) is
+// many times faster than a loop.
+static size_t plain_run(const char *text, size_t length, bool cr)
 {
     const char *lf = memchr(text, '\n', length);
     if (lf)
         length = (size_t)(lf - text);
-    const char *cr = memchr(text, '\r', length);
-    return cr ? (size_t)(cr - text) : length;
+    const char *first = cr ? memchr(text, '\r', length) : NULL;
+    return first ? (size_t)(first - text) : length;
+}
+
+// Eight octets at a time: one at a time this took a fifth of all CPU that a large message costs.
+static bool has_8bit(const char *text, size_t length)
+{
+    uint64_t all = 0, word;
+    for (; length >= sizeof word; text += sizeof word, length -= sizeof word) {
+        memcpy(&word, text, sizeof word);
+        all |= word;
+    }
+    for (; length; length--)
+        all |= (unsigned char)*text++;
+    return all & 0x8080808080808080u;
 }
 
 struct scan_state {
@@ -35,11 +55,9 @@ struct scan_state {
 
 static void scan_chunk(struct smtp_body_scan *scan, struct scan_state *state, const char *text, size_t length)
 {
-    unsigned char all = 0;
-    for (size_t i = 0; i < length; i++)
-        all |= (unsigned char)text[i];
-    scan->has_8bit |= all > 127;
+    scan->has_8bit |= has_8bit(text, length);
     scan->has_nul |= memchr(text, '\0', length) != NULL;
+    bool cr = has_cr(text, length);
     size_t i = 0;
     while (i < length) {
         if (text[i] == '\n' && state->after_cr) {
@@ -58,7 +76,7 @@ static void scan_chunk(struct smtp_body_scan *scan, struct scan_state *state, co
         }
         if (state->line_start && text[i] == '.')
             scan->dots++;
-        size_t run = plain_run(text + i, length - i);
+        size_t run = plain_run(text + i, length - i, cr);
         scan->wire_length += run;
         state->line += run;
         state->line_start = false;
@@ -101,6 +119,7 @@ static size_t body_convert(struct smtp_body_cursor *cursor, const char *text, si
     char *to, size_t size, size_t *ret_used)
 {
     size_t i = 0, made = 0, dots = 0;
+    bool cr = has_cr(text, length);
     while (i < length && size - made >= 3) {
         if (text[i] == '\n' && cursor->after_cr) {
             cursor->after_cr = false;
@@ -121,7 +140,7 @@ static size_t body_convert(struct smtp_body_cursor *cursor, const char *text, si
             dots++;
         }
         size_t left = length - i, room = size - made;
-        size_t run = plain_run(text + i, left < room ? left : room);
+        size_t run = plain_run(text + i, left < room ? left : room, cr);
         memcpy(to + made, text + i, run);
         made += run;
         i += run;
