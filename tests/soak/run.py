@@ -120,12 +120,12 @@ class Soak(House):
         half = len(self.samples) // 2
         figures = flat(self.samples[:half], self.samples[half:])
         self.stop()
-        self.check_log()
-        self.check_places()
         for tenant in self.tenants:
             left = os.listdir(self.agent.spool.path(tenant, "deferred"))
             if left:
                 raise Wrong(f"left in {tenant}/deferred: {left[:5]}")
+        self.check_log()
+        self.check_places()
         return figures
 
     def run(self):
@@ -138,7 +138,8 @@ class Soak(House):
         return {"kills": self.kills, "submitted": self.book.submitted, "sent": self.book.sent, "failed": self.book.failed,
                 "waiting": self.book.waiting, "recipients_reached": accepted, "most_copies_of_one": most, **totals,
                 "in_flight": IN_FLIGHT, "window": WINDOW, "logins": self.receiver.logins,
-                "refused_logins": self.receiver.refused_logins, "passwords_changed": self.passwords, "steady": steady,
+                "refused_logins": self.receiver.refused_logins, "passwords_changed": self.passwords,
+                "statuses_left_by_kills": self.statuses_left, "steady": steady,
                 "seconds": round(time.monotonic() - began), "gap": self.options.gap, "seed": self.options.seed}
 
 
