@@ -24,6 +24,8 @@ class Day(House):
     def __init__(self, options):
         super().__init__(options.directory, 4000, 2, 3, {"limits": {"connections": 2, "window": 8}},
                          {"first": "1m", "max": "4h", "give_up_after": "5d", "jitter": 0})
+        # Files have the machine's time: to an agent that is a day ahead, what producers write now would look old.
+        self.config.set(retention={"sent": "never", "failed": "never", "tmp": "never"})
         self.attempts = {}
 
     def settled(self):
