@@ -170,9 +170,9 @@ def distance(report, base):
 
 
 def latency_part(report, base):
-    backlog = 100000 if report.options.full else 30000
+    backlog = 100000  # it has to last longer than the samples
     settings = dataclasses.replace(base, connections=4)
-    samples = 500 if report.options.full else 300
+    samples = 500 if report.options.full else 200
     rounds = [(latency.measure(settings, samples), latency.measure(settings, samples, backlog=backlog))
               for _ in range(report.options.rounds)]
     rounds.sort(key=lambda pair: pair[0]["p99"])
