@@ -108,6 +108,7 @@ static void render_health(struct snapshot *snapshot, struct listener_view *view)
 {
     struct buffer words;
     buffer_init(&words, sizeof view->words - 1);
+    view->at = clock_work();
     view->healthy = observe_health(snapshot, &words);
     (void)snprintf(view->words, sizeof view->words, "%s", words.data ? words.data : "");
     buffer_release(&words);

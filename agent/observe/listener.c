@@ -17,7 +17,6 @@
 
 struct page { // constant but for its references
     _Atomic unsigned references;
-    int64_t at; // clock_work
     struct listener_view view;
 };
 
@@ -90,7 +89,7 @@ static enum MHD_Result reply_page(
 
 static int64_t page_age_s(const struct page *page)
 {
-    return (clock_work() - page->at) / CLOCK_SECOND;
+    return (clock_work() - page->view.at) / CLOCK_SECOND;
 }
 
 // alive: only whether the agent comes round; else whether mail goes out, too.
@@ -190,7 +189,6 @@ void listener_publish(struct listener *listener, struct listener_view *view)
     if (!page)
         return; // the old one grows stale, and says so
     page->references = 1;
-    page->at = clock_work();
     page->view = *view;
     buffer_init(&view->status, view->status.max);
     buffer_init(&view->metrics, view->metrics.max);

@@ -23,6 +23,7 @@ struct listener;
 
 // What is shown until the next one is published.
 struct listener_view {
+    int64_t at;                    // clock_work: when it was true
     struct buffer status, metrics; // taken over: empty afterwards
     bool healthy;
     char words[LISTENER_WORDS_MAX]; // of /healthz, without a line end
