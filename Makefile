@@ -45,6 +45,12 @@ $(BUILD)/unit/test_%: $(BUILD)/tests/unit/test_%.o $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
+# What tries to leave the sandbox.
+all: $(BUILD)/sandbox/leave
+$(BUILD)/sandbox/%: $(BUILD)/tests/sandbox/%.o $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/bench/%: tests/bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) -lssl -lcrypto
@@ -53,7 +59,7 @@ $(BUILD)/bench/trickle: tests/bench/sink/dialogue.h
 
 asan: ## the program and its unit tests with ASan, UBSan and the settable clock, in build-asan/
 	$(MAKE) BUILD=build-asan OPT='-O1 -g -fno-omit-frame-pointer' HARDEN='-fstack-protector-strong -fPIE' DEFS=-DOUTTRAY_TEST_CLOCK \
-	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined' build-asan/outtray units
+	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined' build-asan/outtray build-asan/sandbox/leave units
 
 units: $(UNITS)
 

@@ -150,6 +150,7 @@ struct config {
     const char *state; // absolute
     const char *agent;
     const char *domain;
+    bool sandbox;
     bool custom_from;
     const struct config_tenant *default_tenant; // resolved: the key, else the only tenant, else NULL
     const struct config_account *accounts;      // in the order of the file

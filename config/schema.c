@@ -36,6 +36,7 @@ static const struct schema_key keys[] = {
     {.path = "spool", .type = SCHEMA_TEXT, .fallback = "/var/spool/outtray", .problem = text_absolute, F(spool)},
     {.path = "state", .type = SCHEMA_TEXT, .fallback = "/var/lib/outtray", .problem = text_absolute, F(state)},
     {.path = "agent", .type = SCHEMA_TEXT, .fallback = "main", .problem = text_name, F(agent)},
+    {.path = "sandbox", .type = SCHEMA_BOOL, .fallback = "true", F(sandbox)},
     {.path = "domain", .type = SCHEMA_TEXT, REQUIRED, .problem = text_domain, F(domain)},
     {.path = "custom_from", .type = SCHEMA_BOOL, .fallback = "true", F(custom_from)},
     {.path = "default_tenant", .type = SCHEMA_TEXT, .offset = offsetof(struct global_draft, default_tenant)},

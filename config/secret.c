@@ -5,7 +5,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 // What a file may have beyond the secret itself: a line end.
@@ -18,6 +20,50 @@ static void fd_close(int *fd)
 }
 #define FD __attribute__((cleanup(fd_close))) int
 
+// Whole pages for each secret: neither locking nor leaving out of dumps knows less. Short of RLIMIT_MEMLOCK
+// it stays unlocked.
+static size_t pages_of(size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (size + page - 1) / page * page;
+}
+
+// By its number: in sanitized builds mlock(3) does nothing.
+static int pages_lock(const void *pages, size_t length)
+{
+    return (int)syscall(SYS_mlock, pages, length);
+}
+
+static char *pages_new(size_t size)
+{
+    size_t length = pages_of(size);
+    void *pages = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
+        return NULL;
+    (void)madvise(pages, length, MADV_DONTDUMP);
+    (void)pages_lock(pages, length);
+    return pages;
+}
+
+static void pages_free(char *pages, size_t size)
+{
+    if (!pages)
+        return;
+    explicit_bzero(pages, size);
+    (void)munmap(pages, pages_of(size));
+}
+
+bool secret_can_lock(size_t n)
+{
+    size_t length = pages_of(1) * (n ? n : 1);
+    void *pages = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
+        return false;
+    bool locked = pages_lock(pages, length) == 0;
+    (void)munmap(pages, length);
+    return locked;
+}
+
 void secret_init(struct secret *secret)
 {
     *secret = (struct secret){0};
@@ -25,10 +71,7 @@ void secret_init(struct secret *secret)
 
 void secret_release(struct secret *secret)
 {
-    if (secret->text) {
-        explicit_bzero(secret->text, secret->length);
-        free(secret->text);
-    }
+    pages_free(secret->text, secret->length + 1);
     *secret = (struct secret){0};
 }
 
@@ -36,7 +79,7 @@ int secret_set(struct secret *secret, const char *text, size_t length)
 {
     if (length > SECRET_SIZE_MAX)
         return -E2BIG;
-    char *copy = malloc(length + 1);
+    char *copy = pages_new(length + 1);
     if (!copy)
         return -ENOMEM;
     if (length > 0)
@@ -129,7 +172,7 @@ int secret_read_file(struct secret *secret, const char *path)
     if (result < 0)
         return result;
     size_t size = SECRET_SIZE_MAX + LINE_END_MAX + 1, length = 0;
-    char *buffer = malloc(size);
+    char *buffer = pages_new(size);
     if (!buffer)
         return -ENOMEM;
     result = read_all(fd, buffer, size, &length);
@@ -140,8 +183,7 @@ int secret_read_file(struct secret *secret, const char *path)
             length--;
         result = length == 0 || memchr(buffer, '\0', length) ? -EINVAL : secret_set(secret, buffer, length);
     }
-    explicit_bzero(buffer, size);
-    free(buffer);
+    pages_free(buffer, size);
     return result;
 }
 

@@ -1,6 +1,7 @@
 // `outtray check`: whether the configuration is right, what it comes to for every tenant, and whether the
 // files it names are there for the user who asks.
 #include "agent/cli/check.h"
+#include "agent/base/sandbox.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/verbs.h"
 
@@ -198,6 +199,17 @@ int check_print(const struct config *config, FILE *out)
     return fflush(out) == 0 && !ferror(out) ? 0 : -EIO;
 }
 
+// What the kernel here would give to the agent; of no interest to those who only ask about the file.
+static void print_sandbox(const struct config *config, FILE *out)
+{
+    char words[128] = "off";
+    struct sandbox_state walls;
+    sandbox_probe(&walls);
+    if (config->sandbox)
+        sandbox_words(&walls, words, sizeof words);
+    (void)fprintf(out, "sandbox: %s\n", words);
+}
+
 int cli_check(int argc, char **argv)
 {
     const struct cli_verb *verb = cli_find("check");
@@ -214,6 +226,7 @@ int cli_check(int argc, char **argv)
         return code == EX_CONFIG ? CLI_FINDINGS : code;
     size_t n_errors = check_report(config, stderr);
     code = n_errors > 0 ? CLI_FINDINGS : EX_OK;
+    print_sandbox(config, stdout);
     if (check_print(config, stdout) < 0)
         code = cli_fail(verb, EX_IOERR, "standard output takes no more");
     else if (n_errors > 0)

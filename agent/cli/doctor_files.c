@@ -1,4 +1,5 @@
 // Stage `files`: what the user that outtray runs as must be able to read and write, and cannot.
+#include "agent/base/sandbox.h"
 #include "agent/cli/doctor.h"
 
 #include "spool-format/spool.h"
@@ -59,6 +60,12 @@ void doctor_files(struct doctor *doctor)
             doctor, "you are %s: this shows what you may do, not the agent (run it as root)", caller);
         doctor_worsen(doctor, DOCTOR_WARNING);
     }
+    char words[128] = "off (`sandbox: false`)";
+    struct sandbox_state walls;
+    sandbox_probe(&walls);
+    if (doctor->config->sandbox)
+        sandbox_words(&walls, words, sizeof words);
+    doctor_detail(doctor, "sandbox of the agent: %s", words);
     check(doctor, "the configuration", doctor->config->path, R_OK);
     check(doctor, "the state directory", doctor->config->state, R_OK | W_OK | X_OK);
     check(doctor, "the spool", doctor->config->spool, R_OK | X_OK);

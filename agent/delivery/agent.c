@@ -380,8 +380,10 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
     int code = agent_open_directories(&agent, config);
     if (code == EX_OK) {
         error = agent_open_libraries();
-        if (!error)
+        if (!error) {
+            agent_enter_sandbox(&agent, config);
             error = agent_start(&agent, config);
+        }
         if (!error) {
             log_event(dispatch->log, LOG_NOTICE_LEVEL, "started", "outtray " OUTTRAY_VERSION " is running",
                 "agent", config->agent, NULL);
@@ -404,6 +406,7 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
     if (dispatch->spool_fd >= 0)
         close(dispatch->spool_fd);
     notify_close(agent.notify);
+    sandbox_release(&agent.sandbox);
     log_close(dispatch->log);
     return code;
 }

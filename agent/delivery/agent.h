@@ -2,6 +2,7 @@
 #ifndef OUTTRAY_AGENT_DELIVERY_AGENT_H
 #define OUTTRAY_AGENT_DELIVERY_AGENT_H
 
+#include "agent/base/sandbox.h"
 #include "agent/delivery/dispatch.h"
 #include "agent/delivery/watchdog.h"
 
@@ -20,6 +21,8 @@ struct agent {
     struct loop_timer tick, grace;
     struct notify *notify; // the service manager; NULL: none
     struct watchdog watchdog;
+    struct sandbox sandbox;         // as it was entered
+    struct sandbox_state walls;     // of it that hold
     int64_t started, neighbours_at; // wall; boot
     struct timespec began;          // of the file's clock: before the lock was taken
     int64_t drift;                  // wall less boot, as last seen: a step of the clock shows in it
@@ -40,6 +43,11 @@ struct log_target agent_log_target(const struct config *config);
 // reload.c: takes a new configuration from the file (on SIGHUP), and applies the first one.
 void agent_reload(struct agent *agent);
 int agent_apply(struct agent *agent, const struct config *config);
+
+// enter.c: shuts the sandbox behind what was opened, before the first thread; what is missing is logged.
+void agent_enter_sandbox(struct agent *agent, const struct config *config);
+// Whether an agent with this configuration would need no more than the sandbox lets through; else the words.
+bool agent_sandbox_allows(const struct agent *agent, const struct config *config, char *words, size_t size);
 
 // observer.c: writes STATE/status.json, STATE/metrics.prom and STATE/accounts.json on the intake desk.
 void agent_write_state(struct agent *agent);

@@ -99,6 +99,8 @@ static void fill_snapshot(const struct agent *agent, struct snapshot *snapshot,
         .delivered = delivered,
         .n_delivered = n_tenants,
         .stopping = agent->ending,
+        .landlock = agent->walls.landlock,
+        .seccomp = agent->walls.seccomp,
         .filing_stalled_s = dispatch->filing ? desk_stalled_ns(dispatch->filing) / CLOCK_SECOND : 0,
         .log_lost = log_lost(dispatch->log),
     };

@@ -138,13 +138,19 @@ static void reload_refused(struct agent *agent, const char *reason)
     buffer_release(&msg);
 }
 
-static const char *reload_needs_restart(const struct config *old, const struct config *new)
+static const char *reload_needs_restart(
+    const struct agent *agent, const struct config *new, char *words, size_t size)
 {
+    const struct config *old = agent->dispatch.config;
     if (strcmp(old->spool, new->spool) != 0)
         return "spool changed: restart needed";
     if (strcmp(old->state, new->state) != 0)
         return "state changed: restart needed";
-    return strcmp(old->agent, new->agent) != 0 ? "agent changed: restart needed" : NULL;
+    if (strcmp(old->agent, new->agent) != 0)
+        return "agent changed: restart needed";
+    if (old->sandbox != new->sandbox)
+        return "sandbox changed: restart needed";
+    return agent_sandbox_allows(agent, new, words, size) ? NULL : words;
 }
 
 static void reload_findings(struct agent *agent, const struct config_findings *findings)
@@ -163,9 +169,11 @@ static void reload_done(struct desk_job *job)
     struct agent *agent = reload->agent;
     struct dispatch *dispatch = &agent->dispatch;
     const struct config *config = reload->config ? reload->config : dispatch->config;
+    char words[512];
     agent->reloading = false;
     reload_findings(agent, &reload->findings);
-    const char *restart = reload->config ? reload_needs_restart(dispatch->config, reload->config) : NULL;
+    const char *restart =
+        reload->config ? reload_needs_restart(agent, reload->config, words, sizeof words) : NULL;
     if (restart)
         reload_refused(agent, restart);
     if (restart)

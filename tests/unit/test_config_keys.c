@@ -63,6 +63,8 @@ static const struct key_row rows[] = {
     {"domain", "x@a.example", "must be the part behind the @ only", 0},
     {"domain", "b\xc3\xbc.example", "must be written in ASCII; international names as their A-label (xn--…)",
         0},
+    {"sandbox", "false", NULL, 0},
+    {"sandbox", "on", YES_NO, 0},
     {"custom_from", "false", NULL, 0},
     {"custom_from", "yes", YES_NO, 0},
     {"custom_from", "'true'", YES_NO, 0},

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -230,9 +231,60 @@ static void every_problem_has_words(void **state)
     assert_non_null(strstr(secret_problem(-ENOENT), "CREDENTIALS_DIRECTORY"));
 }
 
+// The flags of the mapping that holds an address (proc(5), smaps).
+static void mapping_flags(const void *address, char *ret_flags, size_t size)
+{
+    char line[512];
+    unsigned long from, to;
+    bool here = false;
+    FILE *file = fopen("/proc/self/smaps", "re");
+    assert_non_null(file);
+    *ret_flags = '\0';
+    while (fgets(line, sizeof line, file)) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            here = (uintptr_t)address >= from && (uintptr_t)address < to;
+        else if (here && strncmp(line, "VmFlags:", 8) == 0)
+            (void)snprintf(ret_flags, size, "%s", line + 8);
+    }
+    (void)fclose(file);
+}
+
+static void secrets_stay_out_of_dumps_and_swap(void **state)
+{
+    (void)state;
+    struct secret secret = {0};
+    char flags[256];
+    assert_int_equal(secret_set(&secret, "hush", 4), 0);
+    mapping_flags(secret.text, flags, sizeof flags);
+    assert_non_null(strstr(flags, " dd"));
+    if (secret_can_lock(1))
+        assert_non_null(strstr(flags, " lo"));
+    char *other = malloc(100); // what is no secret lies elsewhere
+    mapping_flags(other, flags, sizeof flags);
+    assert_null(strstr(flags, " lo"));
+    free(other);
+    secret_release(&secret);
+}
+
+static void short_of_lockable_memory_secrets_still_work(void **state)
+{
+    (void)state;
+    struct rlimit old, none = {0, 0};
+    struct secret secret = {0};
+    assert_int_equal(getrlimit(RLIMIT_MEMLOCK, &old), 0);
+    none.rlim_max = old.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &none), 0);
+    assert_int_equal(secret_set(&secret, "hush", 4), 0);
+    assert_string_equal(secret.text, "hush");
+    secret_release(&secret);
+    assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &old), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(secrets_stay_out_of_dumps_and_swap),
+        cmocka_unit_test(short_of_lockable_memory_secrets_still_work),
         cmocka_unit_test(texts_are_kept_and_replaced),
         cmocka_unit_test(one_line_end_is_dropped),
         cmocka_unit_test(modes_and_kinds),

@@ -1,0 +1,165 @@
+// The table, and what the configuration adds to it.
+#include "policy.h"
+
+#include <curl/curl.h>
+#include <limits.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// Ports of mail, HTTPS and names that are open to every agent, so that a reload seldom needs a restart.
+static const uint16_t ports[] = {25, 465, 587, 2525, 443, 53};
+
+enum policy_for { FOR_ALL, FOR_ROOT, FOR_OTHERS };
+
+static const struct {
+    enum policy_for who;
+    enum sandbox_access access;
+    const char *path;
+} paths[] = {
+    // libraries that are loaded late (name services, OpenSSL's providers), authorities, time zones
+    {FOR_ALL, SANDBOX_READ, "/usr"},
+    {FOR_ALL, SANDBOX_READ, "/lib"},
+    {FOR_ALL, SANDBOX_READ, "/lib64"},
+    // names: resolv.conf mostly points to one of these
+    {FOR_ALL, SANDBOX_READ, "/run/systemd/resolve"},
+    {FOR_ALL, SANDBOX_READ, "/run/resolvconf"},
+    {FOR_ALL, SANDBOX_READ, "/run/NetworkManager"},
+    {FOR_ALL, SANDBOX_READ, "/run/connman"},
+    {FOR_OTHERS, SANDBOX_READ, "/etc"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/resolv.conf"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/hosts"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/host.conf"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/nsswitch.conf"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/gai.conf"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/services"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/protocols"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/passwd"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/group"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/ld.so.cache"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/localtime"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/ssl/certs"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/ssl/openssl.cnf"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/pki/tls"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/pki/ca-trust"},
+    {FOR_ROOT, SANDBOX_READ, "/etc/crypto-policies"},
+    // the kernel's own: number of processors, FIPS mode, the memory map of a crash report
+    {FOR_ALL, SANDBOX_READ, "/proc/self"},
+    {FOR_ALL, SANDBOX_READ, "/proc/sys"},
+    {FOR_ALL, SANDBOX_READ, "/proc/stat"},
+    {FOR_ALL, SANDBOX_READ, "/sys/devices/system/cpu"},
+    {FOR_ALL, SANDBOX_READ, "/dev/urandom"},
+    {FOR_ALL, SANDBOX_READ, "/dev/null"},
+    {FOR_ALL, SANDBOX_APPEND, "/dev/null"},
+};
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+// The directory too, since files are replaced by renaming others over them; but not one that holds all and
+// sundry.
+static void policy_add_file(struct sandbox *sandbox, enum sandbox_access access, const char *path)
+{
+    char directory[PATH_MAX];
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    if (!slash || path[0] != '/')
+        return; // a name in $CREDENTIALS_DIRECTORY
+    size_t length = (size_t)(slash - path);
+    (void)snprintf(directory, sizeof directory, "%.*s", (int)(length < PATH_MAX ? length : 0), path);
+    if (*directory && strcmp(directory, "/etc") != 0 && strcmp(directory, "/dev") != 0)
+        sandbox_add_path(sandbox, access, directory);
+    sandbox_add_path(sandbox, access, path);
+}
+
+static void policy_add_url(struct sandbox *sandbox, const char *text, uint16_t otherwise)
+{
+    CURLU *url = text && *text ? curl_url() : NULL;
+    char *port = NULL;
+    if (!url)
+        return;
+    if (!curl_url_set(url, CURLUPART_URL, text, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME)) {
+        if (curl_url_get(url, CURLUPART_PORT, &port, otherwise ? 0 : CURLU_DEFAULT_PORT))
+            sandbox_add_connect(sandbox, otherwise);
+        else
+            sandbox_add_connect(sandbox, (uint16_t)strtoul(port, NULL, 10));
+    }
+    curl_free(port);
+    curl_url_cleanup(url);
+}
+
+#define PROXY_PORT 1080 // libcurl's, where the variable names none
+
+static void policy_add_proxies(struct sandbox *sandbox)
+{
+    static const char *const names[] = {
+        "http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY", "smtp_proxy", "SMTP_PROXY"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        const char *proxy = getenv(names[i]);
+        if (proxy && *proxy)
+            policy_add_url(sandbox, proxy, PROXY_PORT);
+    }
+}
+
+static void policy_add_account(struct sandbox *sandbox, const struct config_account *account)
+{
+    const char *const files[] = {account->password_file, account->tls.ca_file, account->tls.certificate_file,
+        account->tls.key_file, account->oauth.client_secret_file, account->oauth.certificate_file,
+        account->oauth.key_file};
+    for (size_t i = 0; i < COUNT(files); i++)
+        policy_add_file(sandbox, SANDBOX_READ, files[i]);
+    sandbox_add_connect(sandbox, account->port);
+    policy_add_url(sandbox, account->oauth.token_url, 0);
+    policy_add_url(sandbox, account->oauth.device_url, 0);
+    policy_add_url(sandbox, account->oauth.revoke_url, 0);
+}
+
+static void policy_add_authorities(struct sandbox *sandbox)
+{
+    const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
+    const char *const places[] = {getenv(X509_get_default_cert_file_env()),
+        getenv(X509_get_default_cert_dir_env()), getenv("OPENSSL_CONF"), X509_get_default_cert_dir(),
+        X509_get_default_cert_file(), curl->cainfo, curl->capath};
+    for (size_t i = 0; i < COUNT(places); i++)
+        sandbox_add_path(sandbox, SANDBOX_READ, places[i]);
+}
+
+// Crash reports of test builds read the program's own symbols, and their clock is a file.
+static void policy_add_program(struct sandbox *sandbox)
+{
+    char program[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (length > 0) {
+        program[length] = '\0';
+        sandbox_add_path(sandbox, SANDBOX_READ, program);
+    }
+#ifdef OUTTRAY_TEST_CLOCK
+    policy_add_file(sandbox, SANDBOX_READ, getenv("OUTTRAY_TEST_CLOCK"));
+#endif
+}
+
+void policy_add(struct sandbox *sandbox, const struct config *config)
+{
+    enum policy_for who = geteuid() == 0 ? FOR_ROOT : FOR_OTHERS;
+    sandbox_add_path(sandbox, SANDBOX_WRITE, config->spool);
+    sandbox_add_path(sandbox, SANDBOX_WRITE, config->state);
+    policy_add_file(sandbox, SANDBOX_APPEND, config->log.file);
+    char *path = realpath(config->path, NULL);
+    policy_add_file(sandbox, SANDBOX_READ, path); // what a link leads to, and the link's own directory
+    policy_add_file(sandbox, SANDBOX_READ, config->path);
+    free(path);
+    sandbox_add_path(sandbox, SANDBOX_READ, getenv("CREDENTIALS_DIRECTORY"));
+    for (size_t i = 0; i < COUNT(paths); i++)
+        if (paths[i].who == FOR_ALL || paths[i].who == who)
+            sandbox_add_path(sandbox, paths[i].access, paths[i].path);
+    policy_add_authorities(sandbox);
+    policy_add_program(sandbox);
+    for (size_t i = 0; i < COUNT(ports); i++)
+        sandbox_add_connect(sandbox, ports[i]);
+    for (size_t i = 0; i < config->n_accounts; i++)
+        policy_add_account(sandbox, &config->accounts[i]);
+    policy_add_proxies(sandbox);
+    const char *colon = strrchr(config->metrics.listen, ':');
+    if (colon)
+        sandbox_add_bind(sandbox, (uint16_t)strtoul(colon + 1, NULL, 10));
+}
