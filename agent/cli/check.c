@@ -15,20 +15,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// Keys that are accepted and validated although nothing acts on them so far. The issue that builds one of
-// these deletes its row.
-static const struct {
-    enum config_feature feature;
-    const char *text;
-} not_yet[] = {
-    {CONFIG_FEATURE_HOOKS, "this version does not run hooks yet"},
-};
-
 struct check {
     const struct config *config;
     FILE *out;
     size_t n_errors;
-    const char *text; // of the row of not_yet at work
 };
 
 __attribute__((format(printf, 4, 5))) static void say(
@@ -108,11 +98,30 @@ static void check_group(struct check *check, const struct config_tenant *tenant)
     say(check, true, path, "there is no group %s on this machine (make it with groupadd)", tenant->group);
 }
 
-static int say_not_yet(const char *path, void *arg)
+// A hook that cannot be run is found out when it matters, else.
+static void check_hook(struct check *check, const char *key, const char *const *argv)
 {
-    struct check *check = arg;
-    say(check, true, path, "%s", check->text);
-    return 0;
+    char path[64];
+    struct stat status;
+    if (!argv[0])
+        return;
+    (void)snprintf(path, sizeof path, "hooks.%s", key);
+    if (stat(argv[0], &status) || faccessat(AT_FDCWD, argv[0], X_OK, AT_EACCESS))
+        say(check, true, path, "%s cannot be run: %s", argv[0], strerror(errno));
+    else if (!S_ISREG(status.st_mode))
+        say(check, true, path, "%s is no program", argv[0]);
+}
+
+static void check_hooks(struct check *check)
+{
+    const struct config_hooks *hooks = &check->config->hooks;
+    check_hook(check, "sent", hooks->sent);
+    check_hook(check, "deferred", hooks->deferred);
+    check_hook(check, "failed", hooks->failed);
+    check_hook(check, "backlog", hooks->backlog);
+    check_hook(check, "account_paused", hooks->account_paused);
+    check_hook(check, "account_resumed", hooks->account_resumed);
+    check_hook(check, "spool_broken", hooks->spool_broken);
 }
 
 size_t check_report(const struct config *config, FILE *out)
@@ -124,10 +133,9 @@ size_t check_report(const struct config *config, FILE *out)
         check_account(&check, &config->accounts[i]);
     for (size_t i = 0; i < config->n_tenants; i++)
         check_group(&check, &config->tenants[i]);
-    for (size_t i = 0; i < sizeof not_yet / sizeof *not_yet; i++) {
-        check.text = not_yet[i].text;
-        config_visit_given(config, not_yet[i].feature, say_not_yet, &check);
-    }
+    check_hooks(&check);
+    if (!config->sandbox)
+        say(&check, true, "sandbox", "nothing keeps the agent from what its user may do");
     return check.n_errors;
 }
 

@@ -64,6 +64,7 @@ static void agent_signal(struct loop_watch *watch, uint32_t events)
 static void agent_grace_over(struct loop_timer *timer)
 {
     struct agent *agent = timer->arg;
+    agent->grace_over = true;
     for (size_t i = 0; i < agent->dispatch.n_pools; i++)
         pool_abort(agent->dispatch.pools[i]);
     filing_abandon(&agent->dispatch.filing_state); // space may never come; the next start finds what waited
@@ -128,7 +129,8 @@ static void agent_before_sleep(void *arg)
     if (dispatch->once && !agent->ending && dispatch_is_done(dispatch))
         agent_end(agent);
     if (agent->ending && dispatch_is_quiet(dispatch) && !agent_has_sessions(dispatch) &&
-        !keeper_end(dispatch->keeper) && !dispatch_survey_last(dispatch))
+        !keeper_end(dispatch->keeper) && !dispatch_survey_last(dispatch) &&
+        (agent->grace_over || hooks_are_idle(&agent->hooks)))
         loop_stop(dispatch->loop);
     desk_flush(dispatch->intake);
     desk_flush(dispatch->filing);
@@ -245,6 +247,8 @@ static int agent_start(struct agent *agent, const struct config *config)
     if (!error)
         error = agent_open_signals(agent);
     if (!error)
+        error = hooks_attach(&agent->hooks, dispatch->loop, &dispatch->events);
+    if (!error)
         error = listener_new(dispatch->log, &agent->listener);
     if (!error)
         error = agent_start_desks(dispatch);
@@ -304,6 +308,7 @@ static void agent_stop(struct agent *agent)
         loop_watch_remove(dispatch->loop, &agent->signals);
         close(agent->signal_fd);
     }
+    hooks_release(&agent->hooks);
     multi_free(dispatch->multi);
     loop_free(dispatch->loop);
     config_unref(dispatch->config);
@@ -361,7 +366,7 @@ static int agent_open_libraries(void)
 
 int agent_run(const struct config *config, const struct config_checks *checks, bool once)
 {
-    struct agent agent = {.checks = checks, .lock_fd = -1, .signal_fd = -1};
+    struct agent agent = {.checks = checks, .lock_fd = -1, .signal_fd = -1, .hooks.fd = -1};
     struct dispatch *dispatch = &agent.dispatch;
     dispatch->once = once;
     dispatch->spool_fd = dispatch->state_fd = -1;
@@ -371,6 +376,10 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
     int error = log_open(&target, &dispatch->log);
     if (error)
         return agent_fail(EX_CANTCREAT, "the log cannot be opened:", config->log.file, error);
+    error = hooks_init(&agent.hooks, dispatch->log);
+    if (error)
+        log_event(dispatch->log, LOG_WARNING_LEVEL, "hooks_ended",
+            "the helper for hooks cannot be started; none is run", "reason", strerror(-error), NULL);
     error = notify_open(&agent.notify);
     if (error)
         log_event(dispatch->log, LOG_WARNING_LEVEL, "notify_failed",
@@ -405,6 +414,8 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
         close(dispatch->state_fd);
     if (dispatch->spool_fd >= 0)
         close(dispatch->spool_fd);
+    if (!agent.hooks.loop) // it never came to a loop
+        hooks_release(&agent.hooks);
     notify_close(agent.notify);
     sandbox_release(&agent.sandbox);
     log_close(dispatch->log);

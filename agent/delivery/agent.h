@@ -4,6 +4,7 @@
 
 #include "agent/base/sandbox.h"
 #include "agent/delivery/dispatch.h"
+#include "agent/delivery/hooks.h"
 #include "agent/delivery/watchdog.h"
 
 #define AGENT_TICK_NS       (2 * CLOCK_SECOND)  // status files, surveys that are due, changed secrets
@@ -21,6 +22,8 @@ struct agent {
     struct loop_timer tick, grace;
     struct notify *notify; // the service manager; NULL: none
     struct watchdog watchdog;
+    struct hooks hooks;
+    bool grace_over;                // after SIGTERM
     struct sandbox sandbox;         // as it was entered
     struct sandbox_state walls;     // of it that hold
     int64_t started, neighbours_at; // wall; boot

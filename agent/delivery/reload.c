@@ -113,6 +113,7 @@ int agent_apply(struct agent *agent, const struct config *config)
         return error;
     const struct config *old = dispatch->config;
     dispatch->config = config_ref(config);
+    hooks_configure(&agent->hooks, config);
     reload_retire(dispatch, config);
     error = reload_tenants(dispatch, config);
     for (size_t i = 0; i < dispatch->n_pools; i++)

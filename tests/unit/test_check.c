@@ -170,7 +170,8 @@ static void what_is_around_the_file(void **state)
            "%/k}}\n"
            "  idle: {auth: none, server: s.example}\n"
            "tenants: {t: {account: a, group: no-such-group-here}}\n"
-           "hooks: {failed: [/bin/true]}\nmetrics: {listen: '127.0.0.1:9464'}\n",
+           "hooks: {failed: [/bin/true], sent: [%/hook], deferred: [%]}\nsandbox: false\nmetrics: {listen: "
+           "'127.0.0.1:9464'}\n",
         3, NULL,
         "F: warning: spool: %/none: No such file or directory (make it with `outtray init`)\n"
         "F: warning: state: %/no-state: No such file or directory (make it with `outtray init`)\n"
@@ -181,7 +182,9 @@ static void what_is_around_the_file(void **state)
         "F: warning: accounts.idle: no tenant uses this account\n"
         "F: warning: tenants.t.group: there is no group no-such-group-here on this machine (make it with "
         "groupadd)\n"
-        "F: warning: hooks.failed: this version does not run hooks yet\n");
+        "F: warning: hooks.sent: %/hook cannot be run: No such file or directory\n"
+        "F: warning: hooks.deferred: % is no program\n"
+        "F: warning: sandbox: nothing keeps the agent from what its user may do\n");
     expect("version: 1\ndomain: d.example\nspool: /dev/null\nstate: %\n"
            "accounts: {a: {auth: none, server: s.example}}\ntenants: {t: {account: a}}\n",
         1, NULL, "F: spool: /dev/null is not a directory (name another one)\n");

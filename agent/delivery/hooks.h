@@ -1,0 +1,57 @@
+// Running the programs that `hooks` names when something happened, without ever holding up mail.
+//
+// A subscriber of events.h: what happened becomes one JSON object in a bounded queue; the helper process
+// (hook_helper.h) runs a few at a time, and what became of each is logged. Where the queue is full, the new
+// one is left out and counted, and said once. Nothing here blocks.
+#ifndef OUTTRAY_AGENT_DELIVERY_HOOKS_H
+#define OUTTRAY_AGENT_DELIVERY_HOOKS_H
+
+#include "agent/base/log.h"
+#include "agent/base/loop.h"
+#include "agent/delivery/events.h"
+#include "agent/observe/hook_helper.h"
+
+#define HOOKS_QUEUE_MAX      1000              // events that wait
+#define HOOKS_QUEUE_SIZE_MAX (8 * 1024 * 1024) // octets of them
+#define HOOKS_RECIPIENTS_MAX 100               // listed in one object; recipients_total counts all
+
+struct hook_job { // one event for one program
+    struct hook_job *next;
+    enum event_kind kind;
+    uint32_t id;
+    size_t size;
+    char packet[]; // a hook_request and what follows it
+};
+
+struct hooks {
+    struct log *log;             // borrowed
+    struct loop *loop;           // borrowed; NULL until hooks_attach
+    const struct config *config; // a reference: which programs
+    struct events_subscriber subscriber;
+    int fd; // to the helper; -1: none
+    pid_t helper;
+    struct loop_watch watch;
+    struct hook_job *first, **end; // waiting
+    struct hook_job *running[HOOK_RUNNING_MAX];
+    unsigned n_waiting;
+    size_t size_waiting;
+    uint32_t last_id;
+    uint64_t lost; // left out since the queue was full
+};
+
+// Forks the helper: before threads, the sandbox, and the lock on the spool. 0 or negative errno; without a
+// helper no hook is ever run.
+int hooks_init(struct hooks *hooks, struct log *log);
+// The loop and the events are there.
+int hooks_attach(struct hooks *hooks, struct loop *loop, struct events *events);
+// From now on these programs are meant; what waits is run as it was meant.
+void hooks_configure(struct hooks *hooks, const struct config *config);
+// Whether nothing waits and nothing runs.
+bool hooks_are_idle(const struct hooks *hooks);
+void hooks_release(struct hooks *hooks); // says how many were not run any more; the helper ends by itself
+
+// hook_json.c: the object, with a final line end, in at most `max` octets (without the recipients where it
+// were longer). free(3) it; NULL where memory is short.
+char *hook_json(const struct event *event, const struct config *config, size_t max);
+
+#endif
