@@ -27,7 +27,7 @@ LEAVE = pathlib.Path(binary()).parent / "sandbox" / "leave"
 # What Landlock refuses, from which of its versions on.
 BY_LANDLOCK = {"read /etc/shadow": 2, "a thread may not either": 2, "read /root": 2, "write /tmp": 2, "write /usr": 2,
                "read another process": 2, "connect to another port": 4, "listen on another port": 4,
-               "connect to an abstract socket": 6, "ptrace": 2}
+               "connect to an abstract socket": 6, "signal another process": 6, "ptrace": 2}
 BY_SECCOMP = ["exec", "execveat", "ptrace", "io_uring_setup", "mount", "unshare", "chroot", "bpf", "perf_event_open", "keyctl",
               "setuid", "packet socket", "memfd_create", "terminal input"]
 WORK = ["connect to the account's port", "open the spool", "write a status", "replace a status", "write a message", "find it",
@@ -62,9 +62,11 @@ def delivering(config, server):
 def leave(config, port, program=LEAVE, **options):
     """Runs the program that enters the sandbox and tries to leave it: {what: "ok" or "refused (…)" or a number}."""
     assert os.access(program, os.X_OK), f"{program} is missing: run `make all asan`"
-    with socket.socket() as other:  # somebody listens there: only the sandbox can refuse it
+    with socket.socket() as other, socket.socket(socket.AF_UNIX) as abstract:  # somebody listens: only the sandbox can refuse it
         other.bind(("127.0.0.1", 0))
         other.listen()
+        abstract.bind(f"\0outtray-test-{other.getsockname()[1]}")
+        abstract.listen()
         done = subprocess.run([program, config.path, str(port), str(other.getsockname()[1]), str(os.getpid())],
                               capture_output=True, text=True, timeout=60, env=environment(), check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
