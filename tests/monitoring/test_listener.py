@@ -88,6 +88,7 @@ def test_addresses(watched, host):
 
 
 def test_reload_moves_and_ends_it(watched):
+    watched.agent.config.set(sandbox=False)
     watched.start()
     agent, old, new = watched.agent, watched.port, free_port()
     for listen, port in ((f"127.0.0.1:{new}", new), ("", None), (f"127.0.0.1:{old}", old)):
@@ -99,6 +100,27 @@ def test_reload_moves_and_ends_it(watched):
         for place in (old, new):
             watched.port = place
             watched.tick(lambda: bool(watched.get("/healthz")) == (place == port), what=f"{place} after listen={listen}")
+
+
+def test_reload_inside_of_the_sandbox(watched):
+    """It can be ended and taken up again; the port of another one was not among those that the sandbox let through."""
+    watched.start()
+    agent, old, new = watched.agent, watched.port, free_port()
+
+    def reload(listen, event):
+        agent.config.set(metrics={"listen": listen})
+        agent.config.write()
+        before = len(agent.events(event))
+        agent.reload()
+        return agent.wait_event(event, count=before + 1)[-1]
+
+    if agent.events("sandbox", landlock="0") or not agent.events("sandbox", ports="yes"):
+        pytest.skip("this kernel's Landlock knows no ports")
+    assert "restart needed" in reload(f"127.0.0.1:{new}", "reload_refused")["msg"]
+    assert watched.get("/livez")[0] == 200
+    for listen in ("", f"127.0.0.1:{old}"):
+        reload(listen, "reload")
+        watched.tick(lambda: bool(watched.get("/healthz")) == bool(listen), what=f"listen={listen}")
 
 
 def test_taken_port_costs_no_mail_and_is_tried_again(watched):
