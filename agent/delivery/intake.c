@@ -64,6 +64,41 @@ static bool intake_is_leftover(struct message *message, const struct stat *stat)
     return true;
 }
 
+static int status_index(const struct status *status, const char *address, size_t hint)
+{
+    size_t n = status->n_recipients;
+    for (size_t i = 0; i < n; i++) {
+        size_t at = (hint + i) % n;
+        if (strcmp(status->recipients[at].address, address) == 0)
+            return (int)at;
+    }
+    return -1;
+}
+
+// An agent that died after it wrote the status in failed/, and before it moved the message there, left two.
+// Who was accepted by either has it.
+static int intake_merge_failed(struct message *message)
+{
+    const struct spool_tenant *spool = message->dirs->spool;
+    struct status *other = NULL;
+    char name[SPOOL_NAME_SIZE];
+    if (!orphans_may_have(
+            &message->dirs->orphans[SPOOL_FAILED], spool->dir[SPOOL_FAILED], message->claimed_name))
+        return 0;
+    int found = spool_find_status(spool, SPOOL_FAILED, message->claimed_name, message->fd, &other, name);
+    if (found <= 0)
+        return found == -EBADMSG ? 0 : found;
+    int error = 0;
+    for (size_t i = 0; !error && i < other->n_recipients; i++) {
+        const struct status_recipient *known = &other->recipients[i];
+        int at = status_index(message->status, known->address, i);
+        if (known->state == STATUS_SENT && at >= 0)
+            error = status_set_recipient(message->status, (size_t)at, known->state, known->reply, &known->at);
+    }
+    status_free(other);
+    return error;
+}
+
 // The status file that belongs to this message, wherever it lies: beside it in deferred/, or left behind in
 // failed/ or deferred/ when its message was moved back to new/ by hand.
 static int intake_find_status(struct message *message)
@@ -80,21 +115,10 @@ static int intake_find_status(struct message *message)
             return found;
         if (found == 1) {
             message->status_in = place;
-            return 0;
+            return place == SPOOL_DEFERRED ? intake_merge_failed(message) : 0;
         }
     }
     return 0;
-}
-
-static int status_index(const struct status *status, const char *address, size_t hint)
-{
-    size_t n = status->n_recipients;
-    for (size_t i = 0; i < n; i++) {
-        size_t at = (hint + i) % n;
-        if (strcmp(status->recipients[at].address, address) == 0)
-            return (int)at;
-    }
-    return -1;
 }
 
 // Carries over who was accepted. A message that came back through new/ by hand starts its attempts and its
