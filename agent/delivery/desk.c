@@ -159,6 +159,7 @@ static struct channel_item *desk_wait(struct desk *desk)
 static void *desk_thread(void *arg)
 {
     struct desk *desk = arg;
+    (void)pthread_setname_np(pthread_self(), desk->params.name); // from outside it would need /proc
     for (;;) {
         struct channel_item *items = desk_wait(desk);
         desk_beat(desk);
@@ -201,8 +202,6 @@ static int desk_spawn(struct desk *desk)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int error = -pthread_create(&desk->thread, NULL, desk_thread, desk);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!error)
-        pthread_setname_np(desk->thread, desk->params.name);
     return error;
 }
 
