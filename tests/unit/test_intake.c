@@ -387,6 +387,28 @@ static void mail_that_came_back_through_new_starts_again(void **state)
     }
 }
 
+// What an agent leaves that died between the status in failed/ and the message's move there.
+static void who_is_sent_by_either_status_has_it(void **state)
+{
+    struct world *world = *state;
+    static const struct known newer[] = {
+        {"a@example.net", STATUS_REFUSED}, {"b@example.net", STATUS_SENT}, {"c@example.net", STATUS_SENT}};
+    put_in(world->acme, SPOOL_DEFERRED, "m", "To: a@example.net, b@example.net, c@example.net\n\nbody\n");
+    static const struct known older[] = {
+        {"a@example.net", STATUS_PENDING}, {"b@example.net", STATUS_SENT}, {"c@example.net", STATUS_PENDING}};
+    know(world->acme, SPOOL_DEFERRED, "m", SPOOL_DEFERRED, older, 3, 1600000000 * CLOCK_SECOND);
+    know(world->acme, SPOOL_DEFERRED, "m", SPOOL_FAILED, newer, 3, 1600000000 * CLOCK_SECOND);
+    struct message *message = message_for(world, world->acme, SPOOL_DEFERRED, "m", true);
+    message->recorded = 1700000000 * CLOCK_SECOND;
+    intake_claim(&message->job);
+    claim_is(message, CLAIM_READY);
+    assert_int_equal(message->status_in, SPOOL_DEFERRED);
+    assert_int_equal(message->recipient_state[0], STATUS_PENDING);
+    assert_int_equal(message->recipient_state[1], STATUS_SENT);
+    assert_int_equal(message->recipient_state[2], STATUS_SENT);
+    message_free(message);
+}
+
 static void another_messages_status_is_not_adopted(void **state)
 {
     struct world *world = *state;
@@ -528,6 +550,7 @@ int main(void)
         TEST(a_name_taken_in_cur_is_counted_up),
         TEST(mail_from_deferred_goes_on_where_it_was),
         TEST(mail_that_came_back_through_new_starts_again),
+        TEST(who_is_sent_by_either_status_has_it),
         TEST(another_messages_status_is_not_adopted),
         TEST(a_status_that_cannot_be_read_keeps_nobody_waiting),
         TEST(touching_changes_neither_the_submission_time_nor_the_message_id),
