@@ -171,6 +171,8 @@ static void take_all(struct parse *parse)
             options = false;
         else if (text[1] == '-')
             take_long(parse, text);
+        else if (parse->verb->dashes && !find_letter(parse, text[1]))
+            parse->argv[parse->kept++] = text;
         else
             take_letters(parse, text);
     }

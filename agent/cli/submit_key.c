@@ -16,9 +16,12 @@ const char *submit_key_choose(struct submit_key *key, const char *given, const s
 {
     size_t position = 0;
     const struct header_field *field = header_find(block, field_name, &position);
-    if (!field && !given)
+    if (field)
+        key->text = header_unfold(field);
+    else if (given)
+        key->text = strdup(given);
+    else
         return NULL;
-    key->text = field ? header_unfold(field) : strdup(given);
     if (!key->text)
         return submit_no_memory;
     if (field && given && strcmp(key->text, given))

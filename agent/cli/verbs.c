@@ -90,6 +90,7 @@ const struct cli_verb cli_verbs[] = {
         .name = "oauth",
         .group = CLI_GROUP_ACCOUNTS,
         .run = cli_oauth,
+        .dashes = true,
         .synopsis = "COMMAND [OPTION]... [ACCOUNT] [CODE | URL | -]",
         .summary = "Authorize accounts at Google and Microsoft, and look after their tokens",
         .help =

@@ -151,13 +151,15 @@ void events_operator(
                         });
 }
 
-// The age is that at the time of counting: what has gone since must not raise an alarm.
+// The age is that at the time of counting: what has gone since must not raise an alarm. While the account is
+// paused nothing has gone: a message that the count missed is out as a probe, and comes back.
 void events_backlog(const struct events *events, struct tenant *tenant, int64_t limit_ms)
 {
     const struct observe_count *new = &tenant->counts[OBSERVE_NEW];
     bool over = new->count &&new->oldest_s > limit_ms / 1000;
+    bool paused = tenant->pool && tenant->pool->account->breaker != BREAKER_CLOSED;
     bool told = tenant->backlog_told;
-    tenant->backlog_told = over;
+    tenant->backlog_told = over || (told && paused);
     if (!over || told)
         return;
     events_tell(events, &(struct event){

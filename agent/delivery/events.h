@@ -73,7 +73,8 @@ void events_account(const struct events *events, const struct account *account, 
 // The account's operator paused or resumed it; the reason is "operator" and words say who and why.
 void events_operator(
     const struct events *events, const struct account *account, bool paused, const char *words);
-// What lies in new/ is this old. Told once, and again only after it was younger than limit_ms.
+// What lies in new/ is this old. Told once, and again only after it was younger than limit_ms while its
+// account was not paused.
 void events_backlog(const struct events *events, struct tenant *tenant, int64_t limit_ms);
 void events_spool_broken(const struct events *events, int error);
 

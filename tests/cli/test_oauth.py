@@ -196,6 +196,12 @@ def test_get_token_by_the_bare_code(desk):
     check_stored(desk, desk.run("get-token", "office", code))
 
 
+def test_a_code_may_begin_with_a_dash(desk):
+    desk.get_code()
+    done = desk.run("get-token", "office", "-Some-code-of-the-provider")
+    assert "option" not in done.stderr and "invalid_grant" in done.stderr, done  # asked for it, and was refused
+
+
 @pytest.mark.parametrize("argument", [["-"], []])
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""])
 def test_get_token_from_standard_input(microsoft, argument, end):

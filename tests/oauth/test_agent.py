@@ -326,10 +326,11 @@ def test_rotation_is_durable_before_use(program, tmp_path, rotation):
         for kill in (False, True, False, True, True):
             office.agent.start().wait_ready()
             for _ in range(3):
-                before = office.provider.count()
+                before, used = office.provider.count(), len(office.agent.events("token_refreshed"))
                 office.clock.advance(550)
                 office.wait_refreshes(before + 1)
                 wait_until(lambda: office.token()["refresh_token"] == list(office.provider.refresh)[-1], 10, "the new token stored")
+                office.agent.wait_event("token_refreshed", count=used + 1)  # stored first, then used
                 office.wait_seen()
                 office.send()
                 office.wait_sent()
