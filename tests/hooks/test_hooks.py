@@ -69,8 +69,7 @@ def house(program, config, clock):
         one.server.stop()
 
 
-def helper_of(pid):
-    """The process id of an agent's helper."""
+def find_helper(pid):
     for path in pathlib.Path("/proc").glob("[0-9]*/status"):
         try:
             text = path.read_text()
@@ -79,6 +78,11 @@ def helper_of(pid):
         if "Name:\touttray-hooks" in text and f"PPid:\t{pid}\n" in text:
             return int(path.parent.name)
     return None
+
+
+def helper_of(pid):
+    """The process id of an agent's helper, which gives itself its name when it comes to run."""
+    return wait_until(lambda: find_helper(pid), 20, "the helper")
 
 
 def alive(pid):
