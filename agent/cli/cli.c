@@ -160,19 +160,24 @@ static void take_letters(struct parse *parse, const char *text)
     }
 }
 
+static bool is_argument(const struct parse *parse, const char *text)
+{
+    if (text[0] != '-' || !text[1])
+        return true;
+    return parse->verb->dashes && text[1] != '-' && !find_letter(parse, text[1]);
+}
+
 static void take_all(struct parse *parse)
 {
     bool options = true;
     for (parse->at = 1; parse->at < parse->argc && !parse->failed; parse->at++) {
         char *text = parse->argv[parse->at];
-        if (!options || text[0] != '-' || !text[1])
+        if (!options || is_argument(parse, text))
             parse->argv[parse->kept++] = text;
         else if (strcmp(text, "--") == 0)
             options = false;
         else if (text[1] == '-')
             take_long(parse, text);
-        else if (parse->verb->dashes && !find_letter(parse, text[1]))
-            parse->argv[parse->kept++] = text;
         else
             take_letters(parse, text);
     }

@@ -25,12 +25,12 @@ enum cli_group { // headings of the list of verbs
 
 struct cli_verb {
     const char *name;
-    enum cli_group group;
     int (*run)(int argc, char **argv);
     const char *synopsis; // "[--json] [TENANT | NAME]"; behind "outtray NAME "
     const char *summary;  // one line for the list of verbs
     const char *help;     // the rest of `--help`: options and examples, ends with a line end
-    bool dashes;          // an argument may begin with a dash: codes of OAuth do; what is no option is one
+    enum cli_group group;
+    bool dashes; // an argument may begin with a dash: codes of OAuth do; what is no option is one
 };
 extern const struct cli_verb cli_verbs[];          // ends with a NULL name
 const struct cli_verb *cli_find(const char *name); // NULL where there is none
