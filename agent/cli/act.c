@@ -2,6 +2,7 @@
 #include "agent/cli/act.h"
 #include "agent/observe/json.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define JSON_MAX ((size_t)1024 * 1024 * 1024) // octets of all results
+const char act_busy[] = "is being delivered in this moment; try again in a moment";
 
 void act_words(struct act_item *item, const char *format, ...)
 {
@@ -24,8 +25,7 @@ void act_fail(struct act_item *item, int error)
 {
     item->outcome = ACT_FAILED;
     item->error = error;
-    act_words(item, "%s%s", strerror(-error),
-        error == -EACCES || error == -EPERM ? " (run as root or as the user outtray)" : "");
+    act_words(item, "%s%s", strerror(-error), cli_denied_hint(error));
 }
 
 void act_touch(struct act *act, enum spool_state to, enum spool_state from)
@@ -45,7 +45,7 @@ void act_gone(const struct spool_tenant *spool, struct act_item *item)
             stat.st_ino == item->picked->inode)
             item->at = state;
     if (item->at == SPOOL_CUR)
-        act_words(item, "is being delivered in this moment; try again in a moment");
+        act_words(item, "%s", act_busy);
     else if (item->at == SPOOL_SENT)
         act_words(item, "was delivered in this moment");
     else
@@ -186,9 +186,7 @@ static const char *const outcome_names[] = {
 static int print_json(const struct act_item *items, size_t n)
 {
     json_t *list = json_array();
-    struct buffer text;
     int error = list ? 0 : -ENOMEM;
-    buffer_init(&text, JSON_MAX);
     for (size_t i = 0; !error && i < n; i++) {
         const struct act_item *item = &items[i];
         bool gone = item->at == SPOOL_STATES;
@@ -204,11 +202,8 @@ static int print_json(const struct act_item *items, size_t n)
         json_decref(one);
     }
     if (!error)
-        error = observe_json_print(list, &text);
-    if (!error)
-        (void)fwrite(text.data, 1, text.length, stdout);
+        error = cli_print_json(list);
     json_decref(list);
-    buffer_release(&text);
     return error;
 }
 
@@ -224,8 +219,9 @@ static int tell(struct act *act, const struct act_item *items, size_t n, bool na
         if (item->outcome == ACT_BUSY && !named) {
             act->moved_on++;
         } else if (item->outcome == ACT_BUSY || item->outcome == ACT_FAILED) {
-            bool denied = item->error == -EACCES || item->error == -EPERM;
-            int own = item->outcome == ACT_BUSY ? EX_TEMPFAIL : denied ? EX_NOPERM : EX_IOERR;
+            int own = item->outcome == ACT_BUSY    ? EX_TEMPFAIL
+                      : cli_is_denied(item->error) ? EX_NOPERM
+                                                   : EX_IOERR;
             code = cli_fail(verb, own, "%s%s %s", path ? path : item->picked->name,
                 item->outcome == ACT_FAILED ? ":" : "", item->words);
         } else if (!act->json) {
@@ -263,10 +259,25 @@ static int work(struct act *act, const struct picks *picks, bool named)
     return code;
 }
 
-int act_run(struct act *act, const char *config_path, int argc, char **argv)
+int act_parse(struct act *act, const struct cli_option *own, int *argc, char **argv, int *ret_code)
+{
+    struct cli_option options[4 + ACT_OWN_MAX + 1] = {
+        {.name = "tenant", .value = &act->select.tenant_name},
+        {.name = "account", .value = &act->select.account_name},
+        {.name = "all", .flag = &act->select.all},
+        {.name = "json", .flag = &act->json},
+    };
+    for (size_t n = 4; own && own->name; own++) {
+        assert(n < 4 + ACT_OWN_MAX);
+        options[n++] = *own;
+    }
+    return cli_parse(act->select.queue.verb, argc, argv, options, &act->config_path, ret_code);
+}
+
+int act_run(struct act *act, int argc, char **argv)
 {
     struct picks picks = {0};
-    int code = select_open(&act->select, config_path, argc - 1, true);
+    int code = select_open(&act->select, act->config_path, argc - 1, true);
     if (code == EX_OK) {
         code = gather(act, argc, argv, &picks);
         int asked = act->confirm && picks.n ? act->confirm(act, &picks) : EX_OK;
@@ -277,7 +288,5 @@ int act_run(struct act *act, const char *config_path, int argc, char **argv)
     }
     picks_release(&picks);
     select_close(&act->select);
-    if (fflush(stdout) != 0 && code == EX_OK)
-        code = EX_IOERR;
-    return code;
+    return cli_end(act->select.queue.verb, code);
 }

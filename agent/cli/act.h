@@ -9,6 +9,9 @@
 #include "agent/cli/select.h"
 
 #define ACT_WORDS_MAX 256
+#define ACT_OWN_MAX   4 // options of one verb
+
+extern const char act_busy[]; // says that the agent has it in this moment
 
 enum act_outcome {
     ACT_DONE,
@@ -42,14 +45,18 @@ struct act {
     // Asked once before anything is done, where something is to be done; may be NULL. EX_OK: go on.
     int (*confirm)(struct act *act, const struct picks *picks);
     // Said behind the last result; may be NULL.
-    void (*after)(struct act *act, const struct act_item *items, size_t n);
+    void (*after)(const struct act *act, const struct act_item *items, size_t n);
 
+    const char *config_path;
     unsigned touched_to, touched_from; // states (bits) of the tenant under way
     uint64_t moved_on;                 // chosen messages that the agent took meanwhile
 };
 
+// Takes the options out of argv: those that all these verbs have, and the verb's own (at most ACT_OWN_MAX, or
+// NULL). As cli_parse.
+int act_parse(struct act *act, const struct cli_option *own, int *argc, char **argv, int *ret_code);
 // Runs the verb: argv holds NAMEs. The exit code.
-int act_run(struct act *act, const char *config_path, int argc, char **argv);
+int act_run(struct act *act, int argc, char **argv);
 
 // Moves the message from where it was picked. Sets the item's outcome and place; words where it did not work.
 bool act_move(struct act *act, const struct spool_tenant *spool, struct act_item *item, enum spool_state to);

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <sysexits.h>
 
+struct json_t;
+
 #define CLI_FINDINGS 1 // the exit code that says: ran well, found something
 
 enum cli_group { // headings of the list of verbs
@@ -59,6 +61,29 @@ int cli_usage(const struct cli_verb *verb, const char *format, ...) __attribute_
 // Prints "outtray VERB: …"; returns code.
 int cli_fail(const struct cli_verb *verb, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+// The account or tenant called name, or words printed (with the nearest name there is) and NULL: EX_NOINPUT.
+const struct config_account *cli_find_account(
+    const struct cli_verb *verb, const struct config *config, const char *name);
+const struct config_tenant *cli_find_tenant(
+    const struct cli_verb *verb, const struct config *config, const char *name);
+
+// Whether this negative errno is a matter of permissions, and what to put behind its words then: who may;
+// else
+// "".
+bool cli_is_denied(int error);
+const char *cli_denied_hint(int error);
+// Says that the verb could not read everything, and who can.
+void cli_note_left_out(const struct cli_verb *verb);
+
+// Whether $NO_COLOR (no-color.org) asks for none.
+bool cli_wants_no_colour(void);
+
+// Prints the value, indented, on standard output. 0, or negative errno where memory is short, also where json
+// is NULL; what could not be written is cli_end's to tell.
+int cli_print_json(const struct json_t *json);
+// The last call of a verb: code, or words printed and EX_IOERR where all was well but its output is lost.
+int cli_end(const struct cli_verb *verb, int code);
 
 // Loads the configuration with the address checks of spool-format; prints errors (and warnings where asked).
 // NULL with EX_CONFIG, EX_NOINPUT or EX_NOPERM in *ret_code.

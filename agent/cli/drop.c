@@ -27,7 +27,7 @@ static const char *why_not(enum spool_state state)
 {
     switch (state) {
     case SPOOL_CUR:
-        return "is being delivered in this moment; try again in a moment";
+        return act_busy;
     case SPOOL_SENT:
         return "was delivered; there is nothing to drop";
     case SPOOL_FAILED:
@@ -190,18 +190,13 @@ int cli_drop(int argc, char **argv)
                             .confirm = confirm}};
     struct act *act = &drop.act;
     const struct cli_option options[] = {
-        {.name = "tenant", .value = &act->select.tenant_name},
-        {.name = "account", .value = &act->select.account_name},
-        {.name = "all", .flag = &act->select.all},
         {.name = "failed", .flag = &drop.failed},
         {.name = "delete", .flag = &drop.delete},
         {.name = "yes", .letter = 'y', .flag = &drop.yes},
-        {.name = "json", .flag = &act->json},
         {0},
     };
-    const char *path;
     int code;
-    if (cli_parse(act->select.queue.verb, &argc, argv, options, &path, &code) < 0)
+    if (act_parse(act, options, &argc, argv, &code) < 0)
         return code;
     if (drop.failed && (!drop.delete || argc > 1))
         return cli_usage(act->select.queue.verb,
@@ -210,5 +205,5 @@ int cli_drop(int argc, char **argv)
     operator_name(drop.by);
     act->chosen = drop.failed ? SELECT_STATE(SPOOL_FAILED) : waiting;
     act->by_name = waiting | (drop.delete ? SELECT_STATE(SPOOL_FAILED) : 0);
-    return act_run(act, path, argc, argv);
+    return act_run(act, argc, argv);
 }

@@ -10,7 +10,7 @@ static const char *hold_why_not(enum spool_state state)
 {
     switch (state) {
     case SPOOL_CUR:
-        return "is being delivered in this moment; try again in a moment";
+        return act_busy;
     case SPOOL_HOLD:
         return "is held already";
     case SPOOL_SENT:
@@ -51,25 +51,12 @@ static void release_step(struct act *act, const struct spool_tenant *spool, stru
         act_words(item, "released to %s/", spool_state_name(to));
 }
 
-static void after(struct act *act, const struct act_item *items, size_t n)
-{
-    operator_note_items(act, items, n);
-}
-
 static int run(struct act *act, int argc, char **argv)
 {
-    const struct cli_option options[] = {
-        {.name = "tenant", .value = &act->select.tenant_name},
-        {.name = "account", .value = &act->select.account_name},
-        {.name = "all", .flag = &act->select.all},
-        {.name = "json", .flag = &act->json},
-        {0},
-    };
-    const char *path;
     int code;
-    if (cli_parse(act->select.queue.verb, &argc, argv, options, &path, &code) < 0)
+    if (act_parse(act, NULL, &argc, argv, &code) < 0)
         return code;
-    return act_run(act, path, argc, argv);
+    return act_run(act, argc, argv);
 }
 
 int cli_hold(int argc, char **argv)
@@ -90,6 +77,6 @@ int cli_release(int argc, char **argv)
         .by_name = SELECT_STATE(SPOOL_HOLD),
         .why_not = release_why_not,
         .step = release_step,
-        .after = after};
+        .after = operator_note_items};
     return run(&act, argc, argv);
 }

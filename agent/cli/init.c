@@ -315,7 +315,5 @@ int cli_init(int argc, char **argv)
             printf("everything is in place below %s and %s\n", init.config->spool, init.config->state);
     }
     config_unref(init.config);
-    if (fflush(stdout) != 0 && init.code == 0)
-        init.code = cli_fail(init.verb, EX_IOERR, "standard output takes no more");
-    return init.code;
+    return cli_end(init.verb, init.code);
 }

@@ -186,9 +186,7 @@ static int run(struct log_verb *log, struct tail *tail)
             : r == -EACCES ? EX_NOPERM
                            : EX_IOERR,
             "the log %s: %s%s", tail->path, strerror(-r),
-            r == -EACCES   ? " (run as root or as the user outtray)"
-            : r == -ENOENT ? " (no agent has written it yet, or it was moved)"
-                           : "");
+            r == -ENOENT ? " (no agent has written it yet, or it was moved)" : cli_denied_hint(r));
     r = read_all(log, tail);
     if (r == 0 && tail->line.length && !(log->follow && tail->path))
         r = one_line(log, tail->line.data); // the last one has no line end

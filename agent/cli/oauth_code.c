@@ -71,8 +71,8 @@ static int show_url(const struct oauth_verb *run, const struct oauth_pending *pe
         oauth_login(account));
     printf("%s\n", url.data);
     buffer_release(&url);
-    if (fflush(stdout) != 0)
-        return cli_fail(run->verb, EX_IOERR, "standard output takes no more");
+    if (cli_end(run->verb, EX_OK) != EX_OK)
+        return EX_IOERR;
     (void)fprintf(stderr,
         "The last page will not load: its address holds the code. Copy that address (or the code in it) to\n"
         "  outtray oauth get-token %s\n",

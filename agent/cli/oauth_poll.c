@@ -59,8 +59,8 @@ static int show_code(const struct oauth_verb *run, const struct oauth_device *de
 {
     printf("Open %s on any device, enter the code %s and sign in as %s.\n", device->verification_uri,
         device->user_code, oauth_login(run->exchange.account));
-    if (fflush(stdout) != 0)
-        return cli_fail(run->verb, EX_IOERR, "standard output takes no more");
+    if (cli_end(run->verb, EX_OK) != EX_OK)
+        return EX_IOERR;
     (void)fprintf(
         stderr, "Waiting, for %lld minutes at most ...\n", (long long)(device->expires_in_s + 59) / 60);
     return EX_OK;

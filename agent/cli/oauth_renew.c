@@ -22,7 +22,7 @@ int oauth_refresh(struct oauth_verb *run)
     printf("token refreshed for %s, valid until %s\n",
         token.mailbox ? token.mailbox : run->exchange.account->email, until);
     token_release(&token);
-    return fflush(stdout) == 0 ? EX_OK : cli_fail(run->verb, EX_IOERR, "standard output takes no more");
+    return cli_end(run->verb, EX_OK);
 }
 
 // What follows from it, before the question.

@@ -95,8 +95,8 @@ static int show(struct oauth_verb *run, const struct waiting *waiting, uint16_t 
         oauth_login(account));
     printf("%s\n", url.data);
     buffer_release(&url);
-    if (fflush(stdout) != 0)
-        return cli_fail(run->verb, EX_IOERR, "standard output takes no more");
+    if (cli_end(run->verb, EX_OK) != EX_OK)
+        return EX_IOERR;
     if (waiting->redirect && !run->port)
         oauth_advise_headless(run, port, true);
     (void)fprintf(stderr, "Waiting for the browser to come back%s\n",

@@ -256,14 +256,9 @@ static json_t *view_json(const struct view *view)
 
 static int print_json(json_t *list, const struct oauth_verb *run)
 {
-    struct buffer text;
     json_t *json = json_pack("{s:i, s:o}", "version", 1, "accounts", list);
-    buffer_init(&text, (size_t)16 * 1024 * 1024);
-    int error = observe_json_print(json, &text);
+    int error = cli_print_json(json);
     json_decref(json);
-    if (!error && fwrite(text.data, 1, text.length, stdout) != text.length)
-        error = -EIO;
-    buffer_release(&text);
     return error ? cli_fail(run->verb, EX_IOERR, "the JSON could not be written") : EX_OK;
 }
 
@@ -307,7 +302,6 @@ int oauth_show_status(struct oauth_verb *run)
     if (!n && !list)
         (void)fprintf(stderr, "No account has auth: google or auth: microsoft.\n");
     int printed = list ? print_json(list, run) : EX_OK;
-    if (fflush(stdout) != 0)
-        printed = cli_fail(run->verb, EX_IOERR, "standard output takes no more");
+    printed = cli_end(run->verb, printed);
     return printed == EX_OK ? code : printed;
 }

@@ -87,7 +87,7 @@ int oauth_tell_stored(const struct oauth_verb *run, const struct token *token)
     printf("token stored for %s, valid until %s\n", mailbox, until);
     if (strcasecmp(mailbox, account->email) != 0)
         printf("it sends as %s\n", account->email);
-    return fflush(stdout) == 0 ? EX_OK : cli_fail(run->verb, EX_IOERR, "standard output takes no more");
+    return cli_end(run->verb, EX_OK);
 }
 
 int oauth_read_line(struct buffer *line)
@@ -109,16 +109,9 @@ int oauth_read_line(struct buffer *line)
 
 static int find_account(struct oauth_verb *run, const char *name)
 {
-    const struct config_account *account = config_find_account(run->config, name);
-    if (!account) {
-        struct nearest nearest = {.word = name};
-        for (size_t i = 0; i < run->config->n_accounts; i++)
-            nearest_offer(&nearest, run->config->accounts[i].name);
-        return nearest.best
-                   ? cli_fail(run->verb, EX_NOINPUT, "there is no account %s; did you mean %s?", name,
-                         nearest.best)
-                   : cli_fail(run->verb, EX_NOINPUT, "there is no account %s in %s", name, run->config->path);
-    }
+    const struct config_account *account = cli_find_account(run->verb, run->config, name);
+    if (!account)
+        return EX_NOINPUT;
     if (account->auth != CONFIG_AUTH_GOOGLE && account->auth != CONFIG_AUTH_MICROSOFT)
         return cli_usage(run->verb, "account %s has auth: %s; OAuth is for auth: google and auth: microsoft",
             name, config_auth_name(account->auth));

@@ -2,7 +2,6 @@
 #include "agent/cli/operator.h"
 #include "agent/cli/service_user.h"
 #include "agent/delivery/pause.h"
-#include "config/nearest.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -24,16 +23,13 @@ void operator_name(char name[static OPERATOR_NAME_MAX + 1])
 
 int operator_fail(const struct cli_verb *verb, const struct config *config, const char *what, int error)
 {
-    bool denied = error == -EACCES || error == -EPERM;
     return cli_fail(verb,
-        denied             ? EX_NOPERM
-        : error == -ENOENT ? EX_CONFIG
-        : error == -ENOSPC ? EX_CANTCREAT
-                           : EX_IOERR,
+        cli_is_denied(error) ? EX_NOPERM
+        : error == -ENOENT   ? EX_CONFIG
+        : error == -ENOSPC   ? EX_CANTCREAT
+                             : EX_IOERR,
         "%s in %s: %s%s", what, config->state, strerror(-error),
-        denied             ? " (run as root or as the user outtray)"
-        : error == -ENOENT ? " (make it with `outtray init`)"
-                           : "");
+        error == -ENOENT ? " (make it with `outtray init`)" : cli_denied_hint(error));
 }
 
 int operator_open_state(const struct cli_verb *verb, const struct config *config, int *ret_fd)
@@ -52,22 +48,6 @@ int operator_open_state(const struct cli_verb *verb, const struct config *config
     }
     *ret_fd = fd;
     return EX_OK;
-}
-
-const struct config_account *operator_account(
-    const struct cli_verb *verb, const struct config *config, const char *name)
-{
-    const struct config_account *account = config_find_account(config, name);
-    struct nearest nearest = {.word = name};
-    if (account)
-        return account;
-    for (size_t i = 0; i < config->n_accounts; i++)
-        nearest_offer(&nearest, config->accounts[i].name);
-    if (nearest.best)
-        cli_fail(verb, 0, "there is no account %s; did you mean %s?", name, nearest.best);
-    else
-        cli_fail(verb, 0, "there is no account %s in %s", name, config->path);
-    return NULL;
 }
 
 void operator_note_account(const struct cli_verb *verb, const struct config *config, const char *account)

@@ -16,10 +16,6 @@ int operator_open_state(const struct cli_verb *verb, const struct config *config
 // Words for what went wrong with a file of the state directory; returns the code.
 int operator_fail(const struct cli_verb *verb, const struct config *config, const char *what, int error);
 
-// The account called name, or words printed and NULL.
-const struct config_account *operator_account(
-    const struct cli_verb *verb, const struct config *config, const char *name);
-
 // Says on standard error where an account is paused, or no agent runs, so that what was just asked for does
 // not happen yet.
 void operator_note_account(const struct cli_verb *verb, const struct config *config, const char *account);

@@ -39,8 +39,7 @@ int overview_open(struct overview *overview, const struct cli_verb *verb, const 
     overview->state = open(queue->config->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (overview->state < 0 && errno != ENOENT)
         return cli_fail(verb, errno == EACCES ? EX_NOPERM : EX_IOERR, "the state directory %s: %s%s",
-            queue->config->state, strerror(errno),
-            errno == EACCES ? " (run as root or as the user outtray)" : "");
+            queue->config->state, strerror(errno), cli_denied_hint(-errno));
     return EX_OK;
 }
 

@@ -37,7 +37,7 @@ static int begin(struct pausing *pausing, int argc, char **argv)
     pausing->config = cli_load(pausing->verb, path, false, &code);
     if (!pausing->config)
         return code;
-    pausing->account = operator_account(pausing->verb, pausing->config, argv[1]);
+    pausing->account = cli_find_account(pausing->verb, pausing->config, argv[1]);
     if (!pausing->account)
         return EX_NOINPUT;
     operator_name(pausing->pause.by); // before another user is at work
@@ -52,9 +52,7 @@ static int end(struct pausing *pausing, int code)
     if (pausing->state >= 0)
         close(pausing->state);
     config_unref(pausing->config);
-    if (fflush(stdout) != 0 && code == EX_OK)
-        code = EX_IOERR;
-    return code < 0 ? EX_OK : code;
+    return cli_end(pausing->verb, code < 0 ? EX_OK : code);
 }
 
 static bool agent_runs(const struct config *config)
@@ -117,9 +115,8 @@ static int touch_deferred(struct select *select, const struct picks *picks)
         if (utimensat(select->queue.spool, path, NULL, AT_SYMLINK_NOFOLLOW) == 0 || errno == ENOENT)
             done++; // one without a status file is due already
         else
-            code = cli_fail(select->queue.verb, errno == EACCES || errno == EPERM ? EX_NOPERM : EX_IOERR,
-                "%s/%s: %s%s", select->queue.config->spool, path, strerror(errno),
-                errno == EACCES || errno == EPERM ? " (run as root or as the user outtray)" : "");
+            code = cli_fail(select->queue.verb, cli_is_denied(-errno) ? EX_NOPERM : EX_IOERR, "%s/%s: %s%s",
+                select->queue.config->spool, path, strerror(errno), cli_denied_hint(-errno));
         if (code != EX_OK)
             return code;
     }
@@ -159,5 +156,5 @@ int cli_flush(int argc, char **argv)
         close(state);
     picks_release(&picks);
     select_close(&select);
-    return fflush(stdout) != 0 && code == EX_OK ? EX_IOERR : code;
+    return cli_end(select.queue.verb, code);
 }

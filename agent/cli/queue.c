@@ -11,8 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define QUEUE_JSON_MAX (256u * 1024 * 1024) // octets of the overview as JSON
-
 static const enum spool_state counted[OBSERVE_STATES] = {
     [OBSERVE_NEW] = SPOOL_NEW,
     [OBSERVE_CUR] = SPOOL_CUR,
@@ -96,14 +94,9 @@ static void print_table(
 
 static int print_tenants_json(const struct config *config, const struct observe_tenant *tenants)
 {
-    struct buffer text;
-    buffer_init(&text, QUEUE_JSON_MAX);
     json_t *object = observe_json_tenants(tenants, config->n_tenants);
-    int r = observe_json_print(object, &text);
+    int r = cli_print_json(object);
     json_decref(object);
-    if (r == 0)
-        (void)fwrite(text.data, 1, text.length, stdout);
-    buffer_release(&text);
     return r;
 }
 
@@ -210,11 +203,9 @@ int cli_queue(int argc, char **argv)
         else if (code == EX_OK)
             code = queue.code;
         if (queue.code == EX_NOPERM)
-            cli_fail(queue.verb, 0, "what may not be read is left out (run as root or the user outtray)");
+            cli_note_left_out(queue.verb);
         close(queue.spool);
     }
     config_unref(queue.config);
-    if (fflush(stdout) != 0 && code == EX_OK)
-        code = cli_fail(queue.verb, EX_IOERR, "standard output takes no more");
-    return code;
+    return cli_end(queue.verb, code);
 }

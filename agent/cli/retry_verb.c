@@ -63,11 +63,6 @@ static void step(struct act *act, const struct spool_tenant *spool, struct act_i
     }
 }
 
-static void after(struct act *act, const struct act_item *items, size_t n)
-{
-    operator_note_items(act, items, n);
-}
-
 int cli_retry(int argc, char **argv)
 {
     bool failed = false;
@@ -76,19 +71,14 @@ int cli_retry(int argc, char **argv)
                    SELECT_STATE(SPOOL_FAILED),
         .why_not = why_not,
         .step = step,
-        .after = after};
+        .after = operator_note_items};
     const struct cli_option options[] = {
-        {.name = "tenant", .value = &act.select.tenant_name},
-        {.name = "account", .value = &act.select.account_name},
-        {.name = "all", .flag = &act.select.all},
         {.name = "failed", .flag = &failed},
         {.name = "reason", .value = &act.select.reason_name},
-        {.name = "json", .flag = &act.json},
         {0},
     };
-    const char *path;
     int code;
-    if (cli_parse(act.select.queue.verb, &argc, argv, options, &path, &code) < 0)
+    if (act_parse(&act, options, &argc, argv, &code) < 0)
         return code;
     if (failed && argc > 1)
         return cli_usage(
@@ -96,5 +86,5 @@ int cli_retry(int argc, char **argv)
     act.chosen = SELECT_STATE(SPOOL_FAILED);
     if (!act.select.reason_name)
         act.chosen = SELECT_STATE(SPOOL_DEFERRED) | (failed ? act.chosen : 0);
-    return act_run(&act, path, argc, argv);
+    return act_run(&act, argc, argv);
 }

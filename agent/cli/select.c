@@ -3,7 +3,6 @@
 #include "agent/base/clock.h"
 #include "agent/cli/service_user.h"
 #include "agent/observe/json.h"
-#include "config/nearest.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,35 +48,16 @@ static int picks_add(struct picks *picks, const struct queue_message *message)
     return 0;
 }
 
-static int no_such(struct select *select, const char *what, const char *name, const struct nearest *nearest)
+static int find_names(struct select *select)
 {
-    const struct cli_verb *verb = select->queue.verb;
-    return nearest->best
-               ? cli_fail(verb, EX_NOINPUT, "there is no %s %s; did you mean %s?", what, name, nearest->best)
-               : cli_fail(
-                     verb, EX_NOINPUT, "there is no %s %s in %s", what, name, select->queue.config->path);
-}
-
-static int find_tenant(struct select *select)
-{
-    const struct config *config = select->queue.config;
-    struct nearest nearest = {.word = select->tenant_name};
-    if (!select->tenant_name || (select->tenant = config_find_tenant(config, select->tenant_name)))
-        return EX_OK;
-    for (size_t i = 0; i < config->n_tenants; i++)
-        nearest_offer(&nearest, config->tenants[i].name);
-    return no_such(select, "tenant", select->tenant_name, &nearest);
-}
-
-static int find_account(struct select *select)
-{
-    const struct config *config = select->queue.config;
-    struct nearest nearest = {.word = select->account_name};
-    if (!select->account_name || (select->account = config_find_account(config, select->account_name)))
-        return EX_OK;
-    for (size_t i = 0; i < config->n_accounts; i++)
-        nearest_offer(&nearest, config->accounts[i].name);
-    return no_such(select, "account", select->account_name, &nearest);
+    const struct queue *queue = &select->queue;
+    if (select->tenant_name)
+        select->tenant = cli_find_tenant(queue->verb, queue->config, select->tenant_name);
+    if (select->tenant_name && !select->tenant)
+        return EX_NOINPUT;
+    if (select->account_name)
+        select->account = cli_find_account(queue->verb, queue->config, select->account_name);
+    return select->account_name && !select->account ? EX_NOINPUT : EX_OK;
 }
 
 static int find_reason(struct select *select)
@@ -118,9 +98,7 @@ int select_open(struct select *select, const char *config_path, int names, bool 
     queue->config = cli_load(queue->verb, config_path, false, &code);
     if (!queue->config)
         return code;
-    code = find_tenant(select);
-    if (code == EX_OK)
-        code = find_account(select);
+    code = find_names(select);
     if (code != EX_OK)
         return code;
     struct service_user user;
@@ -135,8 +113,7 @@ int select_open(struct select *select, const char *config_path, int names, bool 
 void select_close(struct select *select)
 {
     if (select->queue.code == EX_NOPERM)
-        cli_fail(
-            select->queue.verb, 0, "what may not be read is left out (run as root or as the user outtray)");
+        cli_note_left_out(select->queue.verb);
     if (select->queue.spool >= 0)
         close(select->queue.spool);
     select->queue.spool = -1;

@@ -319,17 +319,6 @@ static int show_name(struct show *show, const char *name)
     return code;
 }
 
-static int print_list(const struct show *show)
-{
-    struct buffer text;
-    buffer_init(&text, (size_t)256 * 1024 * 1024);
-    int r = observe_json_print(show->list, &text);
-    if (r == 0)
-        (void)fwrite(text.data, 1, text.length, stdout);
-    buffer_release(&text);
-    return r;
-}
-
 int cli_show(int argc, char **argv)
 {
     struct show show = {.select = {.queue = {.verb = cli_find("show")}}};
@@ -350,10 +339,10 @@ int cli_show(int argc, char **argv)
         int one = show_name(&show, argv[i]);
         code = one != EX_OK ? one : code;
     }
-    if (show.list && print_list(&show) < 0)
+    if (show.list && cli_print_json(show.list) < 0)
         code = EX_OSERR;
     code = code == EX_OK ? queue->code : code;
     json_decref(show.list);
     select_close(&show.select);
-    return fflush(stdout) != 0 && code == EX_OK ? EX_IOERR : code;
+    return cli_end(queue->verb, code);
 }

@@ -19,8 +19,7 @@ enum colour { COLOUR_GOOD = 1, COLOUR_WARNING, COLOUR_BAD };
 
 void top_colours(struct top *top)
 {
-    const char *no_colour = getenv("NO_COLOR");
-    top->colours = has_colors() && (!no_colour || !*no_colour);
+    top->colours = has_colors() && !cli_wants_no_colour();
     if (!top->colours)
         return;
     (void)start_color();
