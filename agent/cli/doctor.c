@@ -3,20 +3,17 @@
 
 #include "agent/base/clock.h"
 #include "agent/cli/verbs.h"
-#include "config/nearest.h"
 #include "spool-format/address.h"
 
 #include <curl/curl.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char not_reached[] = "the stages before did not come to it";
+const char doctor_not_reached[] = "the stages before did not come to it";
+const char doctor_no_credentials[] = "there are no credentials";
 
 // dns, tcp, tls, ehlo of the server. False where a session is not worth trying.
 static bool reach(struct doctor *doctor)
@@ -35,7 +32,7 @@ static bool reach(struct doctor *doctor)
         done = sizeof stages / sizeof *stages;
     }
     for (; done < sizeof stages / sizeof *stages; done++)
-        doctor_skip(doctor, stages[done], not_reached);
+        doctor_skip(doctor, stages[done], doctor_not_reached);
     if (list)
         freeaddrinfo(list);
     return good;
@@ -58,8 +55,8 @@ static void examine_all(struct doctor *doctor)
         if (good && may_log_in) {
             good = doctor_mail(doctor, &login);
         } else {
-            doctor_skip(doctor, "auth", good ? "there are no credentials" : not_reached);
-            doctor_skip(doctor, "mail", good ? "there are no credentials" : not_reached);
+            doctor_skip(doctor, "auth", good ? doctor_no_credentials : doctor_not_reached);
+            doctor_skip(doctor, "mail", good ? doctor_no_credentials : doctor_not_reached);
         }
         if (doctor->send && !sent && good && may_log_in) {
             doctor_send(doctor, &login);
@@ -68,11 +65,12 @@ static void examine_all(struct doctor *doctor)
     }
     doctor->server = NULL;
     if (doctor->send && !sent)
-        doctor_skip(doctor, "send", not_reached);
+        doctor_skip(doctor, "send", doctor_not_reached);
     secret_release(&login.secret);
 }
 
-int doctor_examine(struct doctor *doctor, void (*examine)(struct doctor *doctor))
+// As the user that outtray runs as.
+static int examine_account(struct doctor *doctor, void (*examine)(struct doctor *doctor))
 {
     int code;
     (void)signal(SIGPIPE, SIG_IGN);
@@ -98,43 +96,38 @@ int doctor_examine(struct doctor *doctor, void (*examine)(struct doctor *doctor)
     return code;
 }
 
-int doctor_find_account(struct doctor *doctor, const char *name)
+int doctor_run(struct doctor *doctor, const char *to, bool must, void (*examine)(struct doctor *doctor),
+    int argc, char **argv)
 {
-    doctor->account = config_find_account(doctor->config, name);
-    if (doctor->account)
-        return EX_OK;
-    struct nearest nearest = {.word = name};
-    for (size_t i = 0; i < doctor->config->n_accounts; i++)
-        nearest_offer(&nearest, doctor->config->accounts[i].name);
-    return nearest.best ? cli_fail(doctor->verb, EX_NOINPUT, "there is no account %s; did you mean %s?", name,
-                              nearest.best)
-                        : cli_fail(doctor->verb, EX_NOINPUT, "there is no account %s in %s", name,
-                              doctor->config->path);
+    const struct cli_verb *verb = doctor->verb;
+    const char *path;
+    const struct cli_option options[] = {
+        {.name = to, .value = &doctor->send},
+        {.name = "json", .flag = &doctor->json},
+        {0},
+    };
+    int code;
+    doctor->exchange.state_fd = -1;
+    if (cli_parse(verb, &argc, argv, options, &path, &code) < 0)
+        return code;
+    if (argc != 2)
+        return cli_usage(verb, argc < 2 ? "which account?" : "surplus argument behind the account");
+    if (must && !doctor->send)
+        return cli_usage(verb, "to whom? --%s ADDRESS", to);
+    const char *problem = doctor->send ? address_problem(doctor->send) : NULL;
+    if (problem)
+        return cli_usage(verb, "--%s %s: %s", to, doctor->send, problem);
+    doctor->config = cli_load(verb, path, false, &code);
+    if (!doctor->config)
+        return code;
+    doctor->account = cli_find_account(verb, doctor->config, argv[1]);
+    code = doctor->account ? examine_account(doctor, examine) : EX_NOINPUT;
+    config_unref(doctor->config);
+    return code;
 }
 
 int cli_doctor(int argc, char **argv)
 {
-    struct doctor doctor = {.verb = cli_find("doctor"), .exchange = {.state_fd = -1}};
-    const char *path;
-    const struct cli_option options[] = {
-        {.name = "send", .value = &doctor.send},
-        {.name = "json", .flag = &doctor.json},
-        {0},
-    };
-    int code;
-    if (cli_parse(doctor.verb, &argc, argv, options, &path, &code) < 0)
-        return code;
-    if (argc != 2)
-        return cli_usage(doctor.verb, argc < 2 ? "which account?" : "surplus argument behind the account");
-    const char *problem = doctor.send ? address_problem(doctor.send) : NULL;
-    if (problem)
-        return cli_usage(doctor.verb, "--send %s: %s", doctor.send, problem);
-    doctor.config = cli_load(doctor.verb, path, false, &code);
-    if (!doctor.config)
-        return code;
-    code = doctor_find_account(&doctor, argv[1]);
-    if (code == EX_OK)
-        code = doctor_examine(&doctor, examine_all);
-    config_unref(doctor.config);
-    return code;
+    struct doctor doctor = {.verb = cli_find("doctor")};
+    return doctor_run(&doctor, "send", false, examine_all, argc, argv);
 }

@@ -18,6 +18,9 @@
 #define DOCTOR_EXPIRY_DAYS   14          // a certificate with less is worth a warning
 #define DOCTOR_CONNECT_MS    10000       // for one address, unless the account allows less
 
+extern const char doctor_not_reached[]; // why a stage is skipped behind one that failed
+extern const char doctor_no_credentials[];
+
 enum doctor_state { DOCTOR_OK, DOCTOR_WARNING, DOCTOR_FAILED, DOCTOR_SKIPPED };
 
 struct doctor_row {
@@ -42,11 +45,11 @@ struct doctor {
     struct dialogue *dialogue; // NULL, or who writes down what is said while sending
 };
 
-// Runs the stages that `examine` asks for, as the user that outtray runs as, and prints the report. The exit
-// code.
-int doctor_examine(struct doctor *doctor, void (*examine)(struct doctor *doctor));
-// Takes the account called name. EX_OK, or words printed and the code.
-int doctor_find_account(struct doctor *doctor, const char *name);
+// Runs a verb that examines one account: takes ACCOUNT, --json, and --TO with the address to send to, which
+// `must` stand; then runs the stages that `examine` asks for, as the user that outtray runs as, and prints
+// the report. The exit code.
+int doctor_run(struct doctor *doctor, const char *to, bool must, void (*examine)(struct doctor *doctor),
+    int argc, char **argv);
 
 void doctor_begin(struct doctor *doctor, const char *stage);
 void doctor_detail(struct doctor *doctor, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -79,6 +82,8 @@ void doctor_send(struct doctor *doctor, const struct doctor_login *login);
 void doctor_hide(const struct doctor_login *login, const char *text, char words[static OAUTH_WORDS_MAX]);
 // The words of a reply, should they repeat the secret, without it.
 void doctor_reply(struct doctor *doctor, const struct doctor_login *login, const char *text);
+// A session of the account with the server under way, as the agent has them, but for one message.
+struct smtp_session_params doctor_session(const struct doctor *doctor, const struct doctor_login *login);
 // What to do about a refused login.
 const char *doctor_login_fix(const struct doctor *doctor, const struct smtp_closing *closing);
 

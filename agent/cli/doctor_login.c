@@ -267,10 +267,9 @@ static bool stage_auth(struct line *line, const struct doctor_login *login)
     return doctor_end(doctor, NULL);
 }
 
-bool doctor_mail(struct doctor *doctor, const struct doctor_login *login)
+struct smtp_session_params doctor_session(const struct doctor *doctor, const struct doctor_login *login)
 {
-    struct line line = {.doctor = doctor};
-    struct smtp_session_params params = {.config = doctor->config,
+    return (struct smtp_session_params){.config = doctor->config,
         .account = doctor->account,
         .server = doctor->server,
         .ehlo_name = doctor->config->domain,
@@ -278,6 +277,12 @@ bool doctor_mail(struct doctor *doctor, const struct doctor_login *login)
         .secret = &login->secret,
         .oauth = login->oauth,
         .window = 1};
+}
+
+bool doctor_mail(struct doctor *doctor, const struct doctor_login *login)
+{
+    struct line line = {.doctor = doctor};
+    struct smtp_session_params params = doctor_session(doctor, login);
     reply_reader_init(&line.reader);
     int error = connect_open(&line.connect, &params);
     if (error) {
@@ -290,7 +295,7 @@ bool doctor_mail(struct doctor *doctor, const struct doctor_login *login)
     if (good)
         good = stage_mail(&line);
     else
-        doctor_skip(doctor, "mail", "the stages before did not come to it");
+        doctor_skip(doctor, "mail", doctor_not_reached);
     connect_close(&line.connect);
     return good;
 }

@@ -135,8 +135,6 @@ void doctor_skip(struct doctor *doctor, const char *stage, const char *why)
 
 static int print_json(struct doctor *doctor)
 {
-    struct buffer text;
-    buffer_init(&text, (size_t)8 * 1024 * 1024);
     json_t *json = json_pack("{s:i, s:o, s:o, s:s, s:O}", "version", 1, "account",
         observe_json_text(doctor->account->name), "user", observe_json_text(doctor->user.name), "result",
         doctor->failed ? "failed" : "ok", "stages", doctor->rows);
@@ -145,11 +143,8 @@ static int print_json(struct doctor *doctor)
         error = observe_json_set(
             json, "dialogue", doctor->dialogue->lines ? json_incref(doctor->dialogue->lines) : json_array());
     if (!error)
-        error = observe_json_print(json, &text);
-    if (!error && fwrite(text.data, 1, text.length, stdout) != text.length)
-        error = -EIO;
+        error = cli_print_json(json);
     json_decref(json);
-    buffer_release(&text);
     return error;
 }
 
@@ -164,7 +159,7 @@ int doctor_finish(struct doctor *doctor)
         printf("account %s is not well: stage %s failed\n", doctor->account->name, doctor->failed);
     else
         printf("account %s is well\n", doctor->account->name);
-    if (fflush(stdout) != 0 || error)
-        return cli_fail(doctor->verb, EX_IOERR, "the report could not be written");
-    return doctor->failed ? CLI_FINDINGS : EX_OK;
+    int code = error ? cli_fail(doctor->verb, EX_IOERR, "the report could not be written")
+                     : cli_end(doctor->verb, EX_OK);
+    return code == EX_OK && doctor->failed ? CLI_FINDINGS : code;
 }

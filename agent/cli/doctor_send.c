@@ -108,17 +108,10 @@ static int run_session(struct sending *sending, const struct doctor_login *login
     struct doctor *doctor = sending->doctor;
     struct multi *multi = NULL;
     struct smtp_session *session = NULL;
-    struct smtp_session_params params = {.config = doctor->config,
-        .account = doctor->account,
-        .server = doctor->server,
-        .ehlo_name = doctor->config->domain,
-        .username = login->username,
-        .secret = &login->secret,
-        .oauth = login->oauth,
-        .window = 1,
-        .events = {on_ready, on_done, on_closed},
-        .arg = sending,
-        .trace = doctor->dialogue ? on_trace : NULL};
+    struct smtp_session_params params = doctor_session(doctor, login);
+    params.events = (struct smtp_session_events){on_ready, on_done, on_closed};
+    params.arg = sending;
+    params.trace = doctor->dialogue ? on_trace : NULL;
     int error = loop_new(&sending->loop);
     if (error)
         return error;
