@@ -6,6 +6,7 @@ and whatever is mounted here is gone with that process. A scene that cannot be h
 reason on its standard error.
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -301,6 +302,12 @@ def failing_disk(directory):
         subprocess.run(command, cwd=below, check=True, capture_output=True)
     mount("-o", "loop", below / "image", disk)
     scene = Scene(directory, ["on BODY: once pause & default"])
+    told = directory / "told"
+    hook = directory / "hook"
+    hook.write_text(f"#!/bin/sh\ncat >{told}.new && mv {told}.new {told}\n")
+    hook.chmod(0o755)
+    scene.config.set(hooks={"spool_broken": [str(hook)]})
+    scene.config.write()
     place = scene.spool.path("acme")
     mount("--bind", disk, place)
     scene.agent.env["OUTTRAY_FAULT_REPORT"] = str(directory / "report")
@@ -316,9 +323,15 @@ def failing_disk(directory):
     scene.event("spool_broken")
     assert "Input/output error" in scene.agent.events("spool_broken")[0]["reason"]
     scene.says("broken")
+    scene.until(told.exists, "the hook is told")
+    event = json.loads(told.read_text())
+    assert (event["version"], event["event"], event["agent"]) == (1, "spool_broken", "main"), event
+    assert event["reason"] == "Input/output error" and event["time"] and "name" not in event, event
+    scene.event("hook", hook="spool_broken", status="0")
     scene.drop("meanwhile", tenant="other")
     scene.agent.clock.advance(RESCAN)
     scene.stop(74)
+    assert len(scene.agent.events("hook")) == 1  # once, however often the disk fails
     assert not scene.agent.events("sent"), scene.agent.events("sent")
     assert scene.spool.where("other", "meanwhile") == ["new"]  # nothing is claimed any more
     report = (directory / "report").read_text().splitlines() if (directory / "report").exists() else None
