@@ -57,35 +57,80 @@ static const char *convert_envelope(char *text, struct buffer *out, char **ret_b
     return !recipients ? "it names no recipient" : !line ? "it has no message" : NULL;
 }
 
-static int submit(
-    struct waiting *w, const char *key, const struct buffer *head, const char *body, size_t length)
+// The key is the message's own, as for every submission, else made of what the file is.
+static const char *choose_key(
+    struct submit_key *key, const char *name, const struct stat *stat, const char *body, size_t length)
+{
+    char made[KEY_MAX + 1];
+    struct header_block *block = NULL;
+    int n = snprintf(made, sizeof made, "nullmailer %.100s %" PRIu64 " %" PRId64, name,
+        (uint64_t)stat->st_ino, clock_ns(&stat->st_mtim));
+    for (int i = 0; i < n; i++)
+        if ((unsigned char)made[i] < ' ' || made[i] == 0x7F)
+            made[i] = '?';
+    int r = header_block_parse(body, length, true, MESSAGE_MAX, &block);
+    if (r)
+        return r == -ENOMEM ? "out of memory" : "its header is too long";
+    const char *problem = submit_key_choose(key, NULL, block);
+    if (!problem && !key->text)
+        problem = submit_key_choose(key, made, block);
+    header_block_free(block);
+    return problem;
+}
+
+static int submit(struct waiting *w, const struct submit_key *key, const struct buffer *head,
+    const char *body, size_t length)
 {
     struct submit_file file;
     enum submit_step step;
-    struct submit_key k = {0};
     char found[SPOOL_NAME_SIZE];
     ino_t inode;
-    k.text = strdup(key);
-    int r = k.text ? key_digest(key, k.digest) : -ENOMEM;
-    (void)snprintf(k.name, sizeof k.name, "key.%s", k.digest);
-    if (!r && submit_key_find(&k, w->config, w->spool, found, &inode) == 1) {
-        submit_key_release(&k);
+    int r = submit_key_find(key, w->config, w->spool, found, &inode);
+    if (r == 1) {
         w->known++;
         return 0;
     }
     if (!r)
         r = submit_file_create(&file, w->spool_fd, w->tenant->name, &step);
-    if (!r) {
-        file.wanted = k.name;
-        r = submit_file_write(&file, head->data, head->length);
-        if (!r)
-            r = submit_file_write(&file, body, length);
-        if (!r)
-            r = submit_file_commit(&file);
-        submit_file_release(&file);
-        w->queued += !r;
+    if (r)
+        return r;
+    file.wanted = key->name;
+    r = submit_file_write(&file, head->data, head->length);
+    if (!r)
+        r = submit_file_write(&file, body, length);
+    if (!r)
+        r = submit_file_commit(&file);
+    submit_file_release(&file);
+    w->queued += !r;
+    w->known += r == -EEXIST; // somebody was quicker with this key
+    return r == -EEXIST ? 0 : r;
+}
+
+static int queue_text(
+    struct waiting *w, int dir, const char *name, const struct stat *stat, struct buffer *text)
+{
+    struct submit_key key = {0};
+    struct buffer head;
+    char *body = NULL;
+    buffer_init(&head, IMPORT_FILE_MAX);
+    const char *problem =
+        text->data && text->length ? convert_envelope(text->data, &head, &body) : "it is empty";
+    size_t length = body ? text->length - (size_t)(body - text->data) : 0;
+    if (!problem)
+        problem = choose_key(&key, name, stat, body, length);
+    if (!problem && key.given)
+        buffer_format(&head, "X-Outtray-Key: %s\n", key.text);
+    int r = problem ? 0 : buffer_error(&head);
+    if (problem) {
+        w->bad++;
+        cli_fail(w->verb, 0, "%s stays where it is: %s", name, problem);
+    } else if (!r) {
+        r = submit(w, &key, &head, body, length);
+        if (!r && unlinkat(dir, name, 0) < 0)
+            r = -errno;
     }
-    submit_key_release(&k);
+    submit_key_release(&key);
+    buffer_release(&head);
     return r;
 }
 
@@ -93,36 +138,20 @@ static int submit(
 static int queue_one(struct waiting *w, int dir, const char *name)
 {
     struct stat stat;
-    struct buffer text, head;
-    char key[KEY_MAX + 1], *body = NULL;
+    struct buffer text;
     int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
-        return errno == ENOENT ? 0 : -errno;
+        return errno == ENOENT || errno == ELOOP || errno == ENXIO ? 0 : -errno;
     if (fstat(fd, &stat) || !S_ISREG(stat.st_mode)) {
         close(fd);
         return 0;
     }
     buffer_init(&text, MESSAGE_MAX);
-    buffer_init(&head, IMPORT_FILE_MAX);
     int r = read_all(fd, &text);
     close(fd);
-    (void)snprintf(key, sizeof key, "nullmailer %.100s %" PRIu64 " %" PRId64, name, (uint64_t)stat.st_ino,
-        clock_ns(&stat.st_mtim));
-    buffer_format(&head, "X-Outtray-Key: %s\n", key);
-    const char *problem = r                          ? NULL
-                          : text.data && text.length ? convert_envelope(text.data, &head, &body)
-                                                     : "it is empty";
-    if (!r && !problem)
-        r = buffer_error(&head) ? buffer_error(&head)
-                                : submit(w, key, &head, body, text.length - (size_t)(body - text.data));
-    if (problem) {
-        w->bad++;
-        cli_fail(w->verb, 0, "%s stays where it is: %s", name, problem);
-    } else if (!r && unlinkat(dir, name, 0) < 0) {
-        r = -errno;
-    }
+    if (!r)
+        r = queue_text(w, dir, name, &stat, &text);
     buffer_release(&text);
-    buffer_release(&head);
     return r;
 }
 
