@@ -103,6 +103,46 @@ def test_prometheus_scrapes(watched, prometheus_root, tmp_path):
         prometheus.stop()
 
 
+def test_node_exporter_reads_the_file(watched, tmp_path):
+    """The way without a listener, as README.md there shows it: a link, and a real node exporter's textfile collector."""
+    try:
+        root = unpack("prometheus-node-exporter")
+    except Unavailable as reason:
+        pytest.skip(f"prometheus-node-exporter: {reason}")
+    [line] = re.findall(r"^ln -s .*$", (SHIPPED / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    directory = tmp_path / "node-exporter"
+    directory.mkdir()
+    subprocess.run(["sh", "-c", line.replace("/var/lib/outtray", str(watched.agent.config.state))
+                    .replace("/var/lib/prometheus/node-exporter", str(directory))], check=True)
+    watched.start()
+    port, log = free_port(), tmp_path / "exporter.log"
+    with open(log, "wb") as out:
+        exporter = subprocess.Popen(
+            [root / "usr/bin/prometheus-node-exporter", "--collector.disable-defaults", "--collector.textfile",
+             f"--collector.textfile.directory={directory}", f"--web.listen-address=127.0.0.1:{port}"],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+
+    def page():
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                return answer.read().decode()
+        except OSError:
+            assert exporter.poll() is None, log.read_text()[-2000:]
+            return ""
+    try:
+        wait_until(lambda: "outtray_up 1" in page(), 30, lambda: log.read_text()[-2000:])
+        watched.drop(3)
+        watched.agent.wait_event("sent", count=3)
+        watched.tick(lambda: 'outtray_delivered_total{tenant="acme",account="relay"} 3' in page() or
+                     'outtray_delivered_total{account="relay",tenant="acme"} 3' in page(), 30, what="three seen by the exporter")
+        text = page()
+        assert "node_textfile_scrape_error 0" in text and "node_textfile_mtime_seconds{file=" in text
+        assert exported(watched) - {"outtray_delivery_seconds"} <= {re.split(r"[{ ]", line)[0] for line in text.splitlines()}
+    finally:
+        exporter.terminate()
+        exporter.wait()
+
+
 def test_exposition_format(watched, prometheus_root):
     """promtool's own parser and linter over what is served."""
     watched.start()
