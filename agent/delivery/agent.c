@@ -1,8 +1,7 @@
-// Starting, ticking, stopping.
+// Starting and stopping; what is done in between is in rounds.c.
 #include "agent.h"
 #include "agent/base/clock.h"
 #include "agent/delivery/notice.h"
-#include "agent/delivery/progress.h"
 #include "agent/observe/listener.h"
 
 #include <assert.h>
@@ -11,130 +10,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <syslog.h>
 #include <unistd.h>
 
-#define AGENT_HELD_PART 8                  // of the descriptors that the process may have
-#define AGENT_STEP_NS   (1 * CLOCK_SECOND) // a change of wall less boot above this is a step of the clock
-
-static void agent_end(struct agent *agent)
-{
-    struct dispatch *dispatch = &agent->dispatch;
-    if (agent->ending)
-        return;
-    agent->ending = true;
-    dispatch->stopping = true;
-    notify_stopping(agent->notify);
-    desk_hurry(dispatch->intake);
-    (void)keeper_end(dispatch->keeper);
-    for (size_t i = 0; i < dispatch->n_pools; i++) {
-        pool_return_all(dispatch->pools[i], "the agent stops");
-        pool_quit(dispatch->pools[i]);
-    }
-    (void)loop_timer_set(dispatch->loop, &agent->grace, clock_boot() + AGENT_GRACE_NS);
-}
-
-static void agent_signal(struct loop_watch *watch, uint32_t events)
-{
-    struct agent *agent = watch->arg;
-    struct signalfd_siginfo info;
-    (void)events;
-    while (read(agent->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (info.ssi_signo == SIGHUP) {
-            agent_reload(agent);
-            continue;
-        }
-        if (!agent->ending)
-            log_event(agent->dispatch.log, LOG_NOTICE_LEVEL, "stopping",
-                "what is in flight is finished first", NULL);
-        agent_end(agent);
-    }
-}
-
-static void agent_grace_over(struct loop_timer *timer)
-{
-    struct agent *agent = timer->arg;
-    agent->grace_over = true;
-    for (size_t i = 0; i < agent->dispatch.n_pools; i++)
-        pool_abort(agent->dispatch.pools[i]);
-    filing_abandon(&agent->dispatch.filing_state); // space may never come; the next start finds what waited
-}
-
-// Deadlines are wall clock on disk and boot clock in memory: after a step they are read again.
-static void agent_check_clock(struct agent *agent)
-{
-    struct dispatch *dispatch = &agent->dispatch;
-    int64_t drift = clock_wall() - clock_boot(), moved = drift - agent->drift;
-    agent->drift = drift;
-    if (moved < AGENT_STEP_NS && moved > -AGENT_STEP_NS)
-        return;
-    log_event(dispatch->log, LOG_NOTICE_LEVEL, "clock_step",
-        "the clock was set; waiting times are read again", NULL);
-    for (size_t i = 0; i < dispatch->n_tenants; i++)
-        dispatch_survey(dispatch, dispatch->tenants[i]);
-}
-
-static void agent_tick(struct loop_timer *timer)
-{
-    struct agent *agent = timer->arg;
-    struct dispatch *dispatch = &agent->dispatch;
-    int64_t now = loop_now(dispatch->loop);
-    (void)loop_timer_set(dispatch->loop, timer, now + AGENT_TICK_NS);
-    agent_check_clock(agent);
-    dispatch_spool_trouble(dispatch);
-    progress_look(dispatch);
-    for (size_t i = 0; i < dispatch->n_tenants; i++) {
-        dispatch_tick_tenant(dispatch, dispatch->tenants[i]);
-        notices_tick(dispatch, dispatch->tenants[i]);
-        events_backlog(&dispatch->events, dispatch->tenants[i], dispatch->config->hooks.backlog_age_ms);
-    }
-    for (size_t i = 0; i < dispatch->n_pools; i++)
-        pool_check_secret(dispatch->pools[i]);
-    if (now >= agent->neighbours_at) {
-        agent->neighbours_at = now + AGENT_NEIGHBOURS_NS;
-        agent_visit_neighbours(agent);
-    }
-    dispatch->control.look = true;
-    agent_write_state(agent);
-    watchdog_tell(&agent->watchdog);
-}
-
-static bool agent_has_sessions(const struct dispatch *dispatch)
-{
-    for (size_t i = 0; i < dispatch->n_pools; i++)
-        if (dispatch->pools[i]->n_open)
-            return true;
-    return false;
-}
-
-// Once a round: what many events asked for is done together.
-static void agent_before_sleep(void *arg)
-{
-    struct agent *agent = arg;
-    struct dispatch *dispatch = &agent->dispatch;
-    control_look(dispatch);
-    dispatch_flush_looks(dispatch);
-    dispatch_pump(dispatch);
-    dispatch_flush_looks(dispatch);
-    if (dispatch->once && !agent->ending && dispatch_is_done(dispatch))
-        agent_end(agent);
-    if (agent->ending && dispatch_is_quiet(dispatch) && !agent_has_sessions(dispatch) &&
-        !keeper_end(dispatch->keeper) && !dispatch_survey_last(dispatch) &&
-        (agent->grace_over || hooks_are_idle(&agent->hooks)))
-        loop_stop(dispatch->loop);
-    desk_flush(dispatch->intake);
-    desk_flush(dispatch->filing);
-}
+#define AGENT_HELD_PART 8 // of the descriptors that the process may have
 
 static int agent_fail(int code, const char *what, const char *path, int error)
 {
@@ -174,23 +60,6 @@ static int agent_open_directories(struct agent *agent, const struct config *conf
                                                               : EX_CANTCREAT,
             "the agent's lock cannot be taken in", config->spool, error);
     return EX_OK;
-}
-
-static int agent_open_signals(struct agent *agent)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGIO, SIG_IGN); // leases are asked for, never kept
-    agent->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (agent->signal_fd < 0)
-        return -errno;
-    loop_watch_init(&agent->signals, agent_signal, agent);
-    return loop_watch_add(agent->dispatch.loop, &agent->signals, agent->signal_fd, EPOLLIN);
 }
 
 static int agent_start_desks(struct dispatch *dispatch)
@@ -245,7 +114,7 @@ static int agent_start(struct agent *agent, const struct config *config)
     if (!error)
         error = multi_new(dispatch->loop, &dispatch->multi);
     if (!error)
-        error = agent_open_signals(agent);
+        error = agent_watch_signals(agent);
     if (!error)
         error = hooks_attach(&agent->hooks, dispatch->loop, &dispatch->events);
     if (!error)
@@ -272,9 +141,7 @@ static int agent_start(struct agent *agent, const struct config *config)
     agent_load_accounts(dispatch);
     control_start(dispatch, clock_ns(&agent->began));
     agent_warn_strangers(dispatch);
-    loop_timer_init(&agent->tick, agent_tick, agent);
-    loop_timer_init(&agent->grace, agent_grace_over, agent);
-    error = loop_timer_set(dispatch->loop, &agent->tick, clock_boot());
+    error = agent_start_ticking(agent);
     return error ? error : watchdog_start(&agent->watchdog, dispatch, agent->notify);
 }
 
@@ -364,6 +231,63 @@ static int agent_open_libraries(void)
     return good ? 0 : -ENOMEM;
 }
 
+// Without either the agent is as good an agent.
+static void agent_open_helpers(struct agent *agent)
+{
+    struct log *log = agent->dispatch.log;
+    int error = hooks_init(&agent->hooks, log);
+    if (error)
+        log_event(log, LOG_WARNING_LEVEL, "hooks_ended",
+            "the helper for hooks cannot be started; none is run", "reason", strerror(-error), NULL);
+    error = notify_open(&agent->notify);
+    if (error)
+        log_event(log, LOG_WARNING_LEVEL, "notify_failed",
+            "the service manager cannot be told that the agent is ready (see NOTIFY_SOCKET)", "reason",
+            strerror(-error), NULL);
+}
+
+// From the sandbox to the end of the loop; the exit code.
+static int agent_work(struct agent *agent, const struct config *config)
+{
+    struct dispatch *dispatch = &agent->dispatch;
+    int error = agent_open_libraries();
+    if (!error) {
+        agent_enter_sandbox(agent, config);
+        error = agent_start(agent, config);
+    }
+    if (!error) {
+        log_event(dispatch->log, LOG_NOTICE_LEVEL, "started", "outtray " OUTTRAY_VERSION " is running",
+            "agent", config->agent, NULL);
+        notify_ready(agent->notify);
+        error = loop_run(dispatch->loop, agent_round, agent);
+    }
+    bool broken = atomic_load(&dispatch->filing_state.broken) != 0;
+    int code = error    ? agent_fail(EX_OSERR, "cannot run on", config->spool, error)
+               : broken ? EX_IOERR
+               : dispatch->once && dispatch->once_findings ? 1
+                                                           : EX_OK;
+    agent_stop(agent);
+    log_event(dispatch->log, LOG_NOTICE_LEVEL, "stopped", broken ? "the spool is broken" : "done", NULL);
+    curl_global_cleanup();
+    return code;
+}
+
+static void agent_close(struct agent *agent)
+{
+    struct dispatch *dispatch = &agent->dispatch;
+    if (agent->lock_fd >= 0)
+        close(agent->lock_fd);
+    if (dispatch->state_fd >= 0)
+        close(dispatch->state_fd);
+    if (dispatch->spool_fd >= 0)
+        close(dispatch->spool_fd);
+    if (!agent->hooks.loop) // it never came to a loop
+        hooks_release(&agent->hooks);
+    notify_close(agent->notify);
+    sandbox_release(&agent->sandbox);
+    log_close(dispatch->log);
+}
+
 int agent_run(const struct config *config, const struct config_checks *checks, bool once)
 {
     struct agent agent = {.checks = checks, .lock_fd = -1, .signal_fd = -1, .hooks.fd = -1};
@@ -376,48 +300,11 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
     int error = log_open(&target, &dispatch->log);
     if (error)
         return agent_fail(EX_CANTCREAT, "the log cannot be opened:", config->log.file, error);
-    error = hooks_init(&agent.hooks, dispatch->log);
-    if (error)
-        log_event(dispatch->log, LOG_WARNING_LEVEL, "hooks_ended",
-            "the helper for hooks cannot be started; none is run", "reason", strerror(-error), NULL);
-    error = notify_open(&agent.notify);
-    if (error)
-        log_event(dispatch->log, LOG_WARNING_LEVEL, "notify_failed",
-            "the service manager cannot be told that the agent is ready (see NOTIFY_SOCKET)", "reason",
-            strerror(-error), NULL);
+    agent_open_helpers(&agent);
     (void)clock_gettime(CLOCK_REALTIME, &agent.began);
     int code = agent_open_directories(&agent, config);
-    if (code == EX_OK) {
-        error = agent_open_libraries();
-        if (!error) {
-            agent_enter_sandbox(&agent, config);
-            error = agent_start(&agent, config);
-        }
-        if (!error) {
-            log_event(dispatch->log, LOG_NOTICE_LEVEL, "started", "outtray " OUTTRAY_VERSION " is running",
-                "agent", config->agent, NULL);
-            notify_ready(agent.notify);
-            error = loop_run(dispatch->loop, agent_before_sleep, &agent);
-        }
-        bool broken = atomic_load(&dispatch->filing_state.broken) != 0;
-        code = error                             ? agent_fail(EX_OSERR, "cannot run on", config->spool, error)
-               : broken                          ? EX_IOERR
-               : once && dispatch->once_findings ? 1
-                                                 : EX_OK;
-        agent_stop(&agent);
-        log_event(dispatch->log, LOG_NOTICE_LEVEL, "stopped", broken ? "the spool is broken" : "done", NULL);
-        curl_global_cleanup();
-    }
-    if (agent.lock_fd >= 0)
-        close(agent.lock_fd);
-    if (dispatch->state_fd >= 0)
-        close(dispatch->state_fd);
-    if (dispatch->spool_fd >= 0)
-        close(dispatch->spool_fd);
-    if (!agent.hooks.loop) // it never came to a loop
-        hooks_release(&agent.hooks);
-    notify_close(agent.notify);
-    sandbox_release(&agent.sandbox);
-    log_close(dispatch->log);
+    if (code == EX_OK)
+        code = agent_work(&agent, config);
+    agent_close(&agent);
     return code;
 }

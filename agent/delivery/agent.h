@@ -43,6 +43,11 @@ int agent_run(const struct config *config, const struct config_checks *checks, b
 // Where the log of this configuration goes; borrows its texts.
 struct log_target agent_log_target(const struct config *config);
 
+// rounds.c: listens to signals; begins to tick; what loop_run is to do before each sleep, arg is the agent.
+int agent_watch_signals(struct agent *agent);
+int agent_start_ticking(struct agent *agent);
+void agent_round(void *arg);
+
 // reload.c: takes a new configuration from the file (on SIGHUP), and applies the first one.
 void agent_reload(struct agent *agent);
 int agent_apply(struct agent *agent, const struct config *config);
