@@ -6,27 +6,9 @@
 // reply answered which command. In the end every mail has exactly one result, in order, and a recipient
 // counts as served exactly where the server said so after it had the whole message.
 #include "agent/smtp/pipeline.h"
-#include "fuzz.h"
+#include "wire.h"
 
-#define MAILS      12
-#define RECIPIENTS 4
-#define COMMANDS   (MAILS * (RECIPIENTS + 5))
-#define STEPS_MAX  400
-
-enum kind { RSET, MAIL, RCPT, DATA, FINAL };
-
-struct command {
-    enum kind kind;
-    unsigned mail, recipient;
-    uint64_t end; // offset in the stream behind its last octet
-};
-
-struct seen { // of one mail: what went out, what came in
-    unsigned n_rcpt, n_rcpt_answered;
-    int mail_code, rcpt_codes[RECIPIENTS], final_code;
-    bool whole, empty, final_in_time;
-    uint64_t end;
-};
+#define STEPS_MAX 400
 
 struct play {
     const uint8_t *data;
@@ -35,25 +17,10 @@ struct play {
     struct pipeline pipeline;
     struct output output;
     struct reply_reader reader;
-    struct smtp_mail mails[MAILS];
-    struct smtp_recipient recipients[MAILS][RECIPIENTS];
-    char reverse_paths[MAILS][16], hostile[16];
-    char *wires[MAILS]; // the expected octets of each
-    char *heads[MAILS];
-    struct seen seen[MAILS];
-    unsigned n_mails, given, done;
-    struct command commands[COMMANDS];
-    unsigned n_commands, n_answered;
-    int current; // the mail of the last MAIL command
-    enum { IN_COMMANDS, IN_WAIT, IN_DATA, IN_BDAT } state;
-    char line[2 * TRANSACTION_COMMAND_MAX];
-    size_t line_length;
-    uint64_t chunk;  // octets of BDAT to come
-    size_t compared; // octets of the body that agreed
-    bool line_start, dot, cr;
-    uint64_t offset; // of the stream
-    bool file_changed, over;
-    bool bye;
+    struct wire wire;
+    char hostile[16];
+    unsigned done;
+    bool over, bye;
 };
 
 static unsigned next(struct play *play)
@@ -62,134 +29,6 @@ static unsigned next(struct play *play)
         return 0;
     play->size--;
     return *play->data++;
-}
-
-static void add_command(struct play *play, enum kind kind, unsigned recipient)
-{
-    EXPECT(play->n_commands < COMMANDS);
-    play->commands[play->n_commands++] =
-        (struct command){kind, (unsigned)play->current, recipient, play->offset};
-}
-
-static void read_command(struct play *play)
-{
-    const char *line = play->line;
-    struct seen *seen = &play->seen[play->current < 0 ? 0 : play->current];
-    EXPECT(play->line_length <= TRANSACTION_COMMAND_MAX);
-    for (const char *c = line; *c; c++)
-        EXPECT((unsigned char)*c >= ' ' && *c != 127);
-    if (strncmp(line, "MAIL FROM:<m", 12) == 0) {
-        int id = (int)strtoul(line + 12, NULL, 10);
-        EXPECT(id > play->current && (unsigned)id < play->given); // in order, each once
-        play->current = id;
-        EXPECT((strstr(line, " SIZE=") != NULL) == play->capabilities.size);
-        EXPECT((strstr(line, " BODY=8BITMIME") != NULL) == play->mails[id].eight_bit);
-        EXPECT(!strstr(line, " BODY=") || play->capabilities.eight_bit);
-        EXPECT(!strstr(line, " ENVID=") || play->capabilities.dsn);
-        add_command(play, MAIL, 0);
-        return;
-    }
-    if (strcmp(line, "RSET") == 0) {
-        add_command(play, RSET, 0);
-        return;
-    }
-    EXPECT(play->current >= 0);
-    const struct smtp_mail *mail = &play->mails[play->current];
-    if (strncmp(line, "RCPT TO:<", 9) == 0) {
-        EXPECT(seen->n_rcpt < mail->n_recipients);
-        const char *address = mail->recipients[seen->n_rcpt].address;
-        EXPECT(strncmp(line + 9, address, strlen(address)) == 0 && line[9 + strlen(address)] == '>');
-        add_command(play, RCPT, seen->n_rcpt++);
-        return;
-    }
-    EXPECT(seen->n_rcpt == mail->n_recipients && !seen->whole);
-    play->compared = 0;
-    if (strncmp(line, "BDAT ", 5) == 0) {
-        char *end;
-        EXPECT(play->capabilities.chunking);
-        play->chunk = strtoull(line + 5, &end, 10);
-        EXPECT(strcmp(end, " LAST") == 0 && play->chunk == mail->body.size && play->chunk > 0);
-        play->state = IN_BDAT;
-    } else {
-        EXPECT(strcmp(line, "DATA") == 0 && !play->capabilities.chunking);
-        play->state = IN_WAIT; // whether the content follows is for the reply to say
-        add_command(play, DATA, 0);
-    }
-}
-
-static void message_over(struct play *play)
-{
-    struct seen *seen = &play->seen[play->current];
-    seen->whole = true;
-    seen->empty = play->compared == 0;
-    EXPECT(seen->empty || play->compared == play->mails[play->current].body.size);
-    seen->end = play->offset;
-    add_command(play, FINAL, 0);
-    play->state = IN_COMMANDS;
-    play->dot = play->cr = false;
-}
-
-static void content_octet(struct play *play, char c)
-{
-    EXPECT(play->compared < play->mails[play->current].body.size || play->file_changed);
-    EXPECT(play->file_changed || c == play->wires[play->current][play->compared]);
-    play->compared++;
-}
-
-static void data_octet(struct play *play, char c)
-{
-    if (play->dot && play->line_start) { // behind a dot at the start of a line
-        if (c == '\r') {
-            play->cr = true;
-            return;
-        }
-        if (c == '\n') {
-            EXPECT(play->cr);
-            message_over(play);
-            return;
-        }
-        EXPECT(c == '.' && !play->cr);
-        play->dot = play->line_start = false;
-        content_octet(play, c);
-        return;
-    }
-    if (play->line_start && c == '.') {
-        play->dot = true;
-        return;
-    }
-    content_octet(play, c);
-    play->line_start = c == '\n';
-}
-
-static void octet(struct play *play, char c)
-{
-    bool after_cr = play->cr;
-    play->offset++;
-    EXPECT(play->state != IN_WAIT); // nothing behind DATA before its reply
-    switch (play->state) {
-    case IN_WAIT:
-        break;
-    case IN_BDAT:
-        content_octet(play, c);
-        if (--play->chunk == 0)
-            message_over(play);
-        return;
-    case IN_DATA:
-        data_octet(play, c);
-        return;
-    case IN_COMMANDS:
-        EXPECT(play->line_length < sizeof play->line - 1);
-        EXPECT((c == '\n') == after_cr); // CRLF and nothing else
-        play->cr = c == '\r';
-        play->line[play->line_length++] = c;
-        if (c != '\n')
-            return;
-        play->cr = false;
-        play->line[play->line_length - 2] = '\0';
-        read_command(play);
-        play->line_length = 0;
-        return;
-    }
 }
 
 static void play_write(struct play *play)
@@ -201,10 +40,10 @@ static void play_write(struct play *play)
     EXPECT(n == 0 || !stopped);
     const char *text = play->output.data + play->output.end - n;
     for (size_t i = 0; i < n; i++)
-        octet(play, text[i]);
+        wire_read(&play->wire, text[i]);
 }
 
-static bool doomed(const struct seen *seen, const struct smtp_mail *mail)
+static bool doomed(const struct wire_seen *seen, const struct smtp_mail *mail)
 {
     bool any = seen->n_rcpt_answered < mail->n_recipients;
     for (unsigned i = 0; i < seen->n_rcpt_answered; i++)
@@ -214,17 +53,13 @@ static bool doomed(const struct seen *seen, const struct smtp_mail *mail)
 
 static void take_result(struct play *play, const struct smtp_result *result, bool dropped)
 {
-    EXPECT(play->done < play->given && result->mail == &play->mails[play->done]);
+    const struct wire *wire = &play->wire;
+    EXPECT(play->done < wire->given && result->mail == &wire->mails[play->done]);
     const struct smtp_mail *mail = result->mail;
-    const struct seen *seen = &play->seen[play->done++];
-    // A 503 to MAIL with a yes to all behind it: by BDAT the message is at the server, in whatever envelope.
-    bool mail_taken = seen->mail_code / 100 == 2 || (seen->mail_code == 503 && play->capabilities.chunking);
-    bool accepted = mail_taken && seen->final_code / 100 == 2 && seen->final_in_time;
+    const struct wire_seen *seen = &wire->seen[play->done++];
     for (unsigned i = 0; i < mail->n_recipients; i++) {
-        bool sent = result->failure == SMTP_FAILURE_NONE && result->final.code / 100 == 2 &&
-                    result->recipients[i] && result->recipients[i]->code / 100 == 2;
-        bool expected = accepted && i < seen->n_rcpt_answered && seen->rcpt_codes[i] / 100 == 2;
-        EXPECT(sent == expected);
+        bool sent = wire_is_sent(result, i);
+        EXPECT(sent == (wire_said_yes(wire, seen, i) && seen->final_in_time));
         EXPECT(!sent || (seen->whole && !seen->empty));
     }
     EXPECT(result->failure == SMTP_FAILURE_NONE || result->problem);
@@ -243,37 +78,11 @@ static void take_results(struct play *play)
         take_result(play, result, false);
 }
 
-// Notes what the reply answers: the oldest command, if that is on its way.
+// Notes what the reply answers, if anything does. A 421 is the end of everything, and never a yes.
 static void account_for(struct play *play, int code)
 {
-    if (play->n_answered == play->n_commands)
-        return;
-    const struct command *command = &play->commands[play->n_answered];
-    struct seen *seen = &play->seen[command->mail < MAILS ? command->mail : 0];
-    if (code == 421) // the end of everything, and never a yes
-        return;
-    play->n_answered++;
-    switch (command->kind) {
-    case RSET:
-        break;
-    case MAIL:
-        seen->mail_code = code;
-        break;
-    case RCPT:
-        seen->rcpt_codes[command->recipient] = code;
-        seen->n_rcpt_answered++;
-        break;
-    case DATA:
-        EXPECT(play->state == IN_WAIT);
-        play->state = code == 354 ? IN_DATA : IN_COMMANDS;
-        play->line_start = true;
-        play->dot = play->cr = false;
-        break;
-    case FINAL:
-        seen->final_code = code;
-        seen->final_in_time = play->output.sent >= command->end;
-        break;
-    }
+    if (code != 421 && play->wire.n_answered < play->wire.n_commands)
+        wire_answer(&play->wire, code, play->output.sent);
 }
 
 static void play_octets(struct play *play, const char *text, size_t length)
@@ -290,15 +99,15 @@ static void play_octets(struct play *play, const char *text, size_t length)
         int code = play->reader.reply.code;
         // A message that is still being written has no command of its own in the account yet: an early reply
         // to it is never a yes, and an early no may come.
-        bool early = play->n_answered == play->n_commands &&
-                     (play->state == IN_BDAT || play->state == IN_DATA) && code != 421;
+        struct wire *wire = &play->wire;
+        bool early = wire->n_answered == wire->n_commands &&
+                     (wire->state == WIRE_IN_BDAT || wire->state == WIRE_IN_DATA) && code != 421;
         enum pipeline_event event;
         if (early) {
-            struct seen *seen = &play->seen[play->current];
-            seen->final_code = code;
+            wire->seen[wire->current].final_code = code;
             event = pipeline_reply(&play->pipeline, &play->output, &play->reader.reply, &problem);
-            if (play->state == IN_BDAT && event == PIPELINE_GOES_ON)
-                play->n_answered++; // the FINAL that is to come
+            if (wire->state == WIRE_IN_BDAT && event == PIPELINE_GOES_ON)
+                wire->n_answered++; // the FINAL that is to come
         } else {
             account_for(play, code);
             event = pipeline_reply(&play->pipeline, &play->output, &play->reader.reply, &problem);
@@ -337,55 +146,29 @@ static void play_take(struct play *play, size_t n)
 static void make_mail(struct play *play, unsigned i)
 {
     static const size_t lengths[] = {1, 40, 3000, 70000};
+    static const char *const addresses[WIRE_RECIPIENTS] = {"a@x", "b@y.example", "c@z", "d@[192.0.2.1]"};
     unsigned choice = next(play);
-    struct smtp_mail *mail = &play->mails[i];
     size_t length = lengths[choice % 4 == 3 && i > 1 ? 2 : choice % 4]; // two large ones are slow enough
-    char *file = malloc(length);
-    EXPECT(file);
-    for (size_t j = 0; j < length; j++)
-        file[j] = "\n.x\r..\n\r\n.abcdefghij\r\n..\nlonger, with\rmore\r\r\n."[j % 47];
-    (void)snprintf(play->reverse_paths[i], sizeof play->reverse_paths[i], "m%u@x", i);
-    for (unsigned j = 0; j < RECIPIENTS; j++)
-        play->recipients[i][j] = (struct smtp_recipient){
-            .address = (const char *const[]){"a@x", "b@y.example", "c@z", "d@[192.0.2.1]"}[j]};
+    struct smtp_mail *mail = wire_make_mail(&play->wire, i, length, choice & 0x40);
+    struct smtp_recipient *recipients = play->wire.recipients[i];
+    for (unsigned j = 0; j < WIRE_RECIPIENTS; j++)
+        recipients[j] = (struct smtp_recipient){.address = addresses[j]};
     if (i == 3)
-        play->recipients[i][1] =
+        recipients[1] =
             (struct smtp_recipient){.address = play->hostile, .notify = "NEVER", .orcpt = play->hostile};
-    *mail = (struct smtp_mail){.reverse_path = play->reverse_paths[i],
-        .ret = "HDRS",
-        .envid = i == 5 ? play->hostile : "id",
-        .eight_bit = (choice & 0x30) == 0x30,
-        .recipients = play->recipients[i],
-        .n_recipients = 1 + (choice >> 2) % RECIPIENTS};
-    play->heads[i] = malloc(64);
-    EXPECT(play->heads[i]);
-    size_t head = (size_t)snprintf(play->heads[i], 64, "From: x\r\n.Id: %u\r\n\r\n", i);
-    char *wire = malloc(head + 2 * length + 2);
-    EXPECT(wire);
-    memcpy(wire, play->heads[i], head);
-    size_t body = smtp_body_convert(file, length, wire + head);
-    play->wires[i] = wire;
-    mail->body.size = head + body;
-    mail->body.fd = -1;
-    if (choice & 0x40) { // streamed from its file
-        mail->body.head = play->heads[i];
-        mail->body.head_length = head;
-        mail->body.fd = fuzz_file(file, length);
-        mail->body.file_length = length;
-    } else {
-        mail->body.head = wire;
-        mail->body.head_length = head + body;
-    }
-    free(file);
+    mail->ret = "HDRS";
+    mail->envid = i == 5 ? play->hostile : "id";
+    mail->eight_bit = (choice & 0x30) == 0x30;
+    mail->n_recipients = 1 + (choice >> 2) % WIRE_RECIPIENTS;
 }
 
 static void change_file(struct play *play, unsigned which)
 {
-    const struct smtp_mail *mail = &play->mails[which % play->n_mails];
+    const struct smtp_mail *mail = &play->wire.mails[which % play->wire.n_mails];
     if (mail->body.fd < 0)
         return;
     off_t length = (off_t)mail->body.file_length;
-    play->file_changed = true;
+    play->wire.file_changed = true;
     EXPECT(ftruncate(mail->body.fd, which & 0x80 ? length / 2 : length + 100) == 0);
 }
 
@@ -398,9 +181,9 @@ static void play_step(struct play *play)
     unsigned step = next(play), argument = step >> 3;
     switch (step % 8) {
     case 0:
-        for (unsigned n = 1 + argument; n > 0 && play->given < play->n_mails && !play->over; n--)
+        for (unsigned n = 1 + argument; n > 0 && play->wire.given < play->wire.n_mails && !play->over; n--)
             if (pipeline_room(&play->pipeline) > 0)
-                pipeline_push(&play->pipeline, &play->mails[play->given++]);
+                pipeline_push(&play->pipeline, &play->wire.mails[play->wire.given++]);
         break;
     case 1:
         play_write(play);
@@ -426,8 +209,8 @@ static void play_step(struct play *play)
         break;
     case 6: // all goes well for a while
         for (unsigned n = 1 + argument; n > 0 && !play->over; n--) {
-            if (play->given < play->n_mails && pipeline_room(&play->pipeline) > 0)
-                pipeline_push(&play->pipeline, &play->mails[play->given++]);
+            if (play->wire.given < play->wire.n_mails && pipeline_room(&play->pipeline) > 0)
+                pipeline_push(&play->pipeline, &play->wire.mails[play->wire.given++]);
             play_write(play);
             play_take(play, SIZE_MAX);
             play_good_reply(play);
@@ -451,14 +234,16 @@ static void play_begin(struct play *play)
         .dsn = offers & 8,
         .size = offers & 16,
         .size_max = offers & 32 ? 50000 : 0};
-    play->current = -1;
+    play->wire.current = -1;
+    play->wire.chunking = play->capabilities.chunking;
+    play->wire.offered = &play->capabilities;
     unsigned counts = next(play);
-    play->n_mails = 1 + counts % MAILS;
+    play->wire.n_mails = 1 + counts % WIRE_MAILS;
     size_t n = offers & 64 && play->size > 15 ? 15 : 0; // an address that the agent should never get
     memcpy(play->hostile, n ? (const char *)play->data : "h@x", n ? n : 4);
     play->data += n;
     play->size -= n;
-    for (unsigned i = 0; i < play->n_mails; i++)
+    for (unsigned i = 0; i < play->wire.n_mails; i++)
         make_mail(play, i);
     EXPECT(pipeline_init(&play->pipeline, 1 + (counts >> 4) % 9) == 0 && output_init(&play->output) == 0);
     reply_reader_init(&play->reader);
@@ -479,14 +264,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct smtp_result *result;
     while ((result = pipeline_drop(&play.pipeline, &play.output, SMTP_FAILURE_CONNECTION, "gone", 3)))
         take_result(&play, result, true);
-    EXPECT(play.done == play.given && play.pipeline.n == 0);
+    EXPECT(play.done == play.wire.given && play.pipeline.n == 0);
     pipeline_release(&play.pipeline);
     output_release(&play.output);
-    for (unsigned i = 0; i < play.n_mails; i++) {
-        if (play.mails[i].body.fd >= 0)
-            close(play.mails[i].body.fd);
-        free(play.heads[i]);
-        free(play.wires[i]);
-    }
+    wire_release(&play.wire);
     return 0;
 }

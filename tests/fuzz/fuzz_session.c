@@ -10,25 +10,15 @@
 // served exactly where the server said so.
 #include "agent/base/clock.h"
 #include "agent/smtp/session.h"
-#include "fuzz.h"
+#include "wire.h"
 
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 #define MAILS      8
 #define RECIPIENTS 3
-#define COMMANDS   512
 #define STEPS_MAX  300
 #define ROUNDS_MAX 4000
-
-enum kind { OTHER, MAIL, RCPT, DATA, FINAL };
-
-struct seen { // of one mail
-    unsigned n_rcpt, n_rcpt_answered;
-    int mail_code, rcpt_codes[RECIPIENTS], final_code;
-    bool whole;
-    size_t octets;
-};
 
 static struct play {
     const uint8_t *data;
@@ -38,24 +28,11 @@ static struct play {
     struct smtp_session *session;
     const struct config_account *account;
     int client, server; // the ends of the socketpair; -1: none (any more)
-    bool chunking, login, oauth;
-    unsigned n_mails, given, done, steps, rounds;
+    bool login, oauth, greeted;
+    unsigned done, steps, rounds;
     bool closed, over;
-    bool wild;         // the server says what answers nothing: nobody can keep account of that
-    bool file_changed; // under the agent
-    struct smtp_mail mails[MAILS];
-    struct smtp_recipient recipients[MAILS][RECIPIENTS];
-    char paths[MAILS][8];
-    char *wires[MAILS], *heads[MAILS];
-    struct seen seen[MAILS];
-    int current;
-    enum { IN_COMMANDS, IN_WAIT, IN_DATA, IN_BDAT, IN_LOGIN } state;
-    enum kind commands[COMMANDS];
-    unsigned mail_of[COMMANDS], rcpt_of[COMMANDS], n_commands, n_answered;
-    char line[4096];
-    size_t length;
-    uint64_t chunk;
-    bool line_start, dot, cr, greeted;
+    bool wild; // the server says what answers nothing: nobody can keep account of that
+    struct wire wire;
 } play;
 
 // The clock of the session and its loop (instead of agent/base/clock.c).
@@ -118,108 +95,6 @@ static void hang_up(void)
     play.server = -1;
 }
 
-static void add_command(enum kind kind, unsigned recipient)
-{
-    EXPECT(play.n_commands < COMMANDS);
-    play.commands[play.n_commands] = kind;
-    play.mail_of[play.n_commands] = play.current < 0 ? 0 : (unsigned)play.current;
-    play.rcpt_of[play.n_commands++] = recipient;
-}
-
-static void read_mail(const char *line)
-{
-    int id = (int)strtoul(line + 12, NULL, 10);
-    EXPECT(id > play.current && (unsigned)id < play.given);
-    play.current = id;
-    add_command(MAIL, 0);
-}
-
-static void read_command(void)
-{
-    const char *line = play.line;
-    bool printable = true;
-    for (const char *c = line; *c; c++)
-        printable &= (unsigned char)*c >= ' ' && *c != 127;
-    EXPECT(printable);
-    if (play.state == IN_LOGIN) { // a response to a challenge
-        play.state = IN_COMMANDS;
-        add_command(OTHER, 0);
-    } else if (strncmp(line, "MAIL FROM:<m", 12) == 0) {
-        read_mail(line);
-    } else if (strncmp(line, "RCPT TO:<", 9) == 0) {
-        EXPECT(play.current >= 0);
-        struct seen *seen = &play.seen[play.current];
-        EXPECT(seen->n_rcpt < play.mails[play.current].n_recipients);
-        add_command(RCPT, seen->n_rcpt++);
-    } else if (strncmp(line, "BDAT ", 5) == 0) {
-        char *end;
-        EXPECT(play.current >= 0 && play.chunking);
-        play.chunk = strtoull(line + 5, &end, 10);
-        EXPECT(strcmp(end, " LAST") == 0 && play.chunk == play.mails[play.current].body.size && play.chunk);
-        play.state = IN_BDAT;
-    } else if (strcmp(line, "DATA") == 0) {
-        EXPECT(play.current >= 0 && !play.chunking);
-        add_command(DATA, 0);
-        play.state = IN_WAIT;
-    } else {
-        add_command(OTHER, 0); // EHLO, HELO, AUTH, RSET, QUIT
-    }
-}
-
-static void content_octet(char c)
-{
-    struct seen *seen = &play.seen[play.current];
-    EXPECT(seen->octets < play.mails[play.current].body.size || play.file_changed);
-    EXPECT(play.file_changed || c == play.wires[play.current][seen->octets]);
-    seen->octets++;
-}
-
-static void message_over(void)
-{
-    struct seen *seen = &play.seen[play.current];
-    if (seen->octets) { // else a lone dot: nobody was accepted
-        EXPECT(seen->octets == play.mails[play.current].body.size || play.file_changed);
-        seen->whole = true;
-    }
-    add_command(FINAL, 0);
-    play.state = IN_COMMANDS;
-    play.dot = play.cr = false;
-}
-
-static void data_octet(char c)
-{
-    if (play.dot && play.line_start) {
-        if (c == '\r') {
-            play.cr = true;
-        } else if (c == '\n') {
-            EXPECT(play.cr);
-            message_over();
-        } else {
-            EXPECT(c == '.' && !play.cr);
-            play.dot = play.line_start = false;
-            content_octet(c);
-        }
-    } else if (play.line_start && c == '.') {
-        play.dot = true;
-    } else {
-        content_octet(c);
-        play.line_start = c == '\n';
-    }
-}
-
-static void command_octet(char c)
-{
-    EXPECT(play.length < sizeof play.line - 1);
-    EXPECT((c == '\n') == play.cr);
-    play.cr = c == '\r';
-    play.line[play.length++] = c;
-    if (c != '\n')
-        return;
-    play.line[play.length - 2] = '\0';
-    play.length = 0;
-    read_command();
-}
-
 // Reads at most n octets of what the client wrote. A server that has lost the thread itself looks no more.
 static void server_read(size_t n)
 {
@@ -230,23 +105,7 @@ static void server_read(size_t n)
             return;
         n -= (size_t)got;
         for (ssize_t i = 0; i < got && !play.wild; i++)
-            switch (play.state) {
-            case IN_WAIT:
-                EXPECT(play.state != IN_WAIT); // nothing follows DATA before its reply
-                break;
-            case IN_DATA:
-                data_octet(buffer[i]);
-                break;
-            case IN_BDAT:
-                content_octet(buffer[i]);
-                if (--play.chunk == 0)
-                    message_over();
-                break;
-            case IN_COMMANDS:
-            case IN_LOGIN:
-                command_octet(buffer[i]);
-                break;
-            }
+            wire_read(&play.wire, buffer[i]);
     }
 }
 
@@ -259,36 +118,12 @@ static void server_write(const char *text, size_t length)
 // Notes what a reply answers: the oldest command, which must have been read.
 static void account_for(int code)
 {
-    if (!play.greeted) {
+    if (!play.greeted)
         play.greeted = true;
-        return;
-    }
-    if (play.n_answered == play.n_commands) {
+    else if (play.wire.n_answered == play.wire.n_commands)
         play.wild = true;
-        return;
-    }
-    unsigned at = play.n_answered++;
-    struct seen *seen = &play.seen[play.mail_of[at]];
-    switch (play.commands[at]) {
-    case OTHER:
-        if (code == 334)
-            play.state = IN_LOGIN;
-        break;
-    case MAIL:
-        seen->mail_code = code;
-        break;
-    case RCPT:
-        seen->rcpt_codes[play.rcpt_of[at]] = code;
-        seen->n_rcpt_answered++;
-        break;
-    case DATA:
-        play.state = code == 354 ? IN_DATA : IN_COMMANDS;
-        play.line_start = true;
-        break;
-    case FINAL:
-        seen->final_code = code;
-        break;
-    }
+    else
+        wire_answer(&play.wire, code, play.wire.offset);
 }
 
 static void server_reply(const char *text)
@@ -317,23 +152,23 @@ static void server_good(unsigned offers)
         server_reply("220 hostile ESMTP\r\n");
         return;
     }
-    if (play.n_answered == play.n_commands)
+    if (play.wire.n_answered == play.wire.n_commands)
         return;
-    static const char *const replies[] = {[MAIL] = "250 2.1.0 ok\r\n",
-        [RCPT] = "250 2.1.5 ok\r\n",
-        [DATA] = "354 go\r\n",
-        [FINAL] = "250 2.0.0 taken\r\n"};
-    enum kind kind = play.commands[play.n_answered];
-    if (kind != OTHER) {
+    static const char *const replies[] = {[WIRE_MAIL] = "250 2.1.0 ok\r\n",
+        [WIRE_RCPT] = "250 2.1.5 ok\r\n",
+        [WIRE_DATA] = "354 go\r\n",
+        [WIRE_FINAL] = "250 2.0.0 taken\r\n"};
+    enum wire_kind kind = play.wire.commands[play.wire.n_answered].kind;
+    if (kind != WIRE_OTHER) {
         server_reply(replies[kind]);
         return;
     }
     // libcurl goes one command at a time until it hands over: EHLO (then, after a refusal, HELO), AUTH.
-    if (play.n_answered == 0) {
-        play.chunking = offers & 2;
+    if (play.wire.n_answered == 0) {
+        play.wire.chunking = offers & 2;
         server_reply(ehlo_reply(offers));
     } else {
-        server_reply(play.current < 0 && play.login ? "235 2.7.0 in\r\n" : "250 ok\r\n");
+        server_reply(play.wire.current < 0 && play.login ? "235 2.7.0 in\r\n" : "250 ok\r\n");
     }
 }
 
@@ -347,20 +182,14 @@ static void on_ready(struct smtp_session *session, void *arg)
 static void on_done(struct smtp_session *session, const struct smtp_result *result, void *arg)
 {
     (void)session, (void)arg;
-    EXPECT(!play.closed && play.done < play.given && result->mail == &play.mails[play.done]);
-    unsigned id = play.done++;
-    const struct smtp_mail *mail = result->mail;
+    const struct wire *wire = &play.wire;
+    EXPECT(!play.closed && play.done < wire->given && result->mail == &wire->mails[play.done]);
+    const struct wire_seen *seen = &wire->seen[play.done++];
     server_read(SIZE_MAX);
-    const struct seen *seen = &play.seen[id];
-    bool mail_taken = seen->mail_code / 100 == 2 || (seen->mail_code == 503 && play.chunking);
-    bool accepted = mail_taken && seen->final_code / 100 == 2 && seen->whole;
     EXPECT(result->failure == SMTP_FAILURE_NONE || result->problem);
-    for (unsigned i = 0; i < mail->n_recipients; i++) {
-        bool sent = result->failure == SMTP_FAILURE_NONE && result->final.code / 100 == 2 &&
-                    result->recipients && result->recipients[i] && result->recipients[i]->code / 100 == 2;
-        bool said = accepted && i < seen->n_rcpt_answered && seen->rcpt_codes[i] / 100 == 2;
-        if (play.wild)
-            continue;
+    for (unsigned i = 0; i < result->mail->n_recipients && !play.wild; i++) {
+        bool sent = wire_is_sent(result, i);
+        bool said = wire_said_yes(wire, seen, i) && seen->whole && !seen->empty;
         EXPECT(!sent || said);
         EXPECT(sent || !said || result->failure != SMTP_FAILURE_NONE);
     }
@@ -371,7 +200,7 @@ static void on_done(struct smtp_session *session, const struct smtp_result *resu
 static void on_closed(struct smtp_session *session, const struct smtp_closing *closing, void *arg)
 {
     (void)session, (void)arg;
-    EXPECT(!play.closed && play.done == play.given);
+    EXPECT(!play.closed && play.done == play.wire.given);
     EXPECT(memchr(closing->problem, 0, sizeof closing->problem));
     EXPECT(closing->failure == SMTP_FAILURE_NONE || *closing->problem);
     play.closed = true;
@@ -380,40 +209,20 @@ static void on_closed(struct smtp_session *session, const struct smtp_closing *c
 static void make_mail(unsigned i)
 {
     static const size_t lengths[] = {1, 40, 3000, 50000};
+    static const char *const addresses[RECIPIENTS] = {"a@x", "b@y.example", "d@[192.0.2.1]"};
     unsigned choice = next();
-    struct smtp_mail *mail = &play.mails[i];
     size_t length = lengths[choice % 4 == 3 && i > 0 ? 2 : choice % 4];
-    char *file = malloc(length), *head = malloc(64), *wire = malloc(66 + 2 * length);
-    EXPECT(file && head && wire);
-    for (size_t j = 0; j < length; j++)
-        file[j] = "\n.x\r..\n\r\n.abcdefghij\r\n..\nlonger, with\rmore\r\r\n."[j % 47];
-    size_t n = (size_t)snprintf(head, 64, "From: x\r\n.Id: %u\r\n\r\n", i);
-    memcpy(wire, head, n);
-    size_t body = smtp_body_convert(file, length, wire + n);
-    (void)snprintf(play.paths[i], sizeof play.paths[i], "m%u@x", i);
+    struct smtp_mail *mail = wire_make_mail(&play.wire, i, length, choice & 0x40);
     for (unsigned j = 0; j < RECIPIENTS; j++)
-        play.recipients[i][j] = (struct smtp_recipient){
-            .address = (const char *const[]){"a@x", "b@y.example", "d@[192.0.2.1]"}[j]};
-    *mail = (struct smtp_mail){.reverse_path = play.paths[i],
-        .eight_bit = (choice & 0x30) == 0x30,
-        .recipients = play.recipients[i],
-        .n_recipients = 1 + (choice >> 2) % RECIPIENTS,
-        .body = {.fd = -1, .size = n + body, .head = wire, .head_length = n + body}};
-    if (choice & 0x40) {
-        mail->body.fd = fuzz_file(file, length);
-        mail->body.file_length = length;
-        mail->body.head = head;
-        mail->body.head_length = n;
-    }
-    play.heads[i] = head;
-    play.wires[i] = wire;
-    free(file);
+        play.wire.recipients[i][j] = (struct smtp_recipient){.address = addresses[j]};
+    mail->eight_bit = (choice & 0x30) == 0x30;
+    mail->n_recipients = 1 + (choice >> 2) % RECIPIENTS;
 }
 
 static void hand_over(unsigned n)
 {
-    for (; n > 0 && play.given < play.n_mails && smtp_session_room(play.session) > 0; n--)
-        smtp_session_send(play.session, &play.mails[play.given++]);
+    for (; n > 0 && play.wire.given < play.wire.n_mails && smtp_session_room(play.session) > 0; n--)
+        smtp_session_send(play.session, &play.wire.mails[play.wire.given++]);
 }
 
 static void say_anything(unsigned n)
@@ -442,10 +251,10 @@ static void special_step(unsigned argument)
             shutdown(play.server, SHUT_WR); // says no more, and goes on reading
         break;
     case 3: {
-        const struct smtp_mail *mail = &play.mails[next() % play.n_mails];
+        const struct smtp_mail *mail = &play.wire.mails[next() % play.wire.n_mails];
         if (mail->body.fd < 0)
             break;
-        play.file_changed = true;
+        play.wire.file_changed = true;
         EXPECT(ftruncate(mail->body.fd, (off_t)mail->body.file_length / 2) == 0);
         break;
     }
@@ -485,7 +294,7 @@ static void step(unsigned offers)
         break;
     case 3:
         server_read(SIZE_MAX);
-        if (play.n_answered == play.n_commands && play.greeted)
+        if (play.wire.n_answered == play.wire.n_commands && play.greeted)
             play.wild = true; // nobody asked
         server_reply(bad[argument % (sizeof bad / sizeof *bad)]);
         break;
@@ -552,13 +361,14 @@ static void play_begin(const struct config *config, unsigned choice)
 {
     static char password[] = "secret";
     struct secret secret = {.text = password, .length = sizeof password - 1};
-    play.current = -1;
+    play.wire.current = -1;
+    play.wire.logs_in = true;
     play.client = play.server = -1;
     play.account = &config->accounts[choice & 1];
     play.login = choice & 2;
     play.oauth = (choice & 6) == 6;
-    play.n_mails = 1 + (choice >> 5) % MAILS;
-    for (unsigned i = 0; i < play.n_mails; i++)
+    play.wire.n_mails = 1 + (choice >> 5) % MAILS;
+    for (unsigned i = 0; i < play.wire.n_mails; i++)
         make_mail(i);
     struct smtp_session_params params = {.config = config,
         .account = play.account,
@@ -587,16 +397,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         offers &= ~2u;
     play_begin(config, choice);
     (void)loop_run(play.loop, direct, &offers);
-    EXPECT(play.closed && play.done == play.given);
+    EXPECT(play.closed && play.done == play.wire.given);
     smtp_session_free(play.session);
     multi_free(play.multi);
     loop_free(play.loop);
     hang_up();
-    for (unsigned i = 0; i < play.n_mails; i++) {
-        if (play.mails[i].body.fd >= 0)
-            close(play.mails[i].body.fd);
-        free(play.heads[i]);
-        free(play.wires[i]);
-    }
+    wire_release(&play.wire);
     return 0;
 }
