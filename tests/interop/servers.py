@@ -7,11 +7,11 @@ Every server has start(), stop(), log_text(), and stored(): what it has delivere
 import json
 import pathlib
 import shutil
-import subprocess
 
 from support import debs, net
+from support.child import Child
+from support.mailers import (OPENSMTPD_RUN, OPENSMTPD_SET_UP, POSTFIX_MAIN, POSTFIX_RUN, POSTFIX_SERVICES, POSTFIX_SET_UP)
 from support.private_root import PrivateRoot, obstacle
-from support.wait import wait_until
 
 HERE = pathlib.Path(__file__).resolve().parent
 USERS = {"one@interop.example": "first secret", "two@interop.example": "second $ecret; \"quoted\""}
@@ -71,15 +71,7 @@ class Packaged:
 
     def start(self):
         self.root.start()
-
-        def up():
-            assert self.root.running(), f"the server ended early\n{self.log_text()}"
-            return net.greets(self.starttls_port) and net.answers(self.tls_port)
-        try:
-            wait_until(up, 30, lambda: f"the server on port {self.starttls_port}\n{self.log_text()}", interval=0.1)
-        except BaseException:
-            self.stop()
-            raise
+        self.root.wait_up(lambda: net.greets(self.starttls_port) and net.answers(self.tls_port))
         return self
 
     def stop(self):
@@ -113,23 +105,9 @@ class Postfix(Packaged):
 
     def files(self):
         return {
-            "main.cf": """
-compatibility_level = 3.6
-queue_directory = /var/spool/postfix
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-data_directory = /var/lib/postfix
-mail_owner = postfix
-setgid_group = postdrop
-maillog_file = /shared/postfix.log
-maillog_file_prefixes = /shared
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
+            "main.cf": POSTFIX_MAIN + """
 myhostname = mx.interop.example
-mydestination =
 mynetworks =
-alias_maps =
-local_recipient_maps =
 virtual_mailbox_domains = interop.example
 virtual_mailbox_maps = static:all/
 virtual_mailbox_base = /shared/mail
@@ -149,25 +127,14 @@ smtpd_tls_key_file = /shared/server.key
 smtpd_tls_security_level = encrypt
 smtpd_tls_auth_only = yes
 smtpd_tls_loglevel = 1
-smtpd_peername_lookup = no
 """,
-            "master.cf": f"""
+            "master.cf": POSTFIX_SERVICES + f"""
 127.0.0.1:{self.starttls_port} inet n - n - - smtpd
 127.0.0.1:{self.tls_port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
 pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-proxymap unix - - n - - proxymap
 virtual unix - n n - - virtual
-error unix - - n - - error
-retry unix - - n - - error
-anvil unix - - n - 1 anvil
-postlog unix-dgram n - n - 1 postlogd
 """,
             "dovecot.conf": """
 base_dir = /run/dovecot
@@ -196,24 +163,14 @@ service auth {
         }
 
     def script(self):
-        return """
-echo 'postfix:x:990:990::/var/spool/postfix:/usr/sbin/nologin
-dovecot:x:991:991::/nonexistent:/usr/sbin/nologin
+        return POSTFIX_SET_UP + """
+echo 'dovecot:x:991:991::/nonexistent:/usr/sbin/nologin
 dovenull:x:992:992::/nonexistent:/usr/sbin/nologin' >> /etc/passwd
-echo 'postfix:x:990:
-dovecot:x:991:
-dovenull:x:992:
-postdrop:x:993:' >> /etc/group
-mkdir -p /etc/postfix /var/lib/postfix
-cp /shared/main.cf /shared/master.cf /etc/postfix/
-cp /usr/share/postfix/postfix-files /etc/postfix/ 2>/dev/null || :
-chown postfix /var/lib/postfix
-postfix -c /etc/postfix set-permissions >/dev/null 2>&1 || :
-postfix check
+echo 'dovecot:x:991:
+dovenull:x:992:' >> /etc/group
 dovecot -F -c /shared/dovecot.conf &
 while [ ! -S /var/spool/postfix/private/auth ]; do sleep 0.05; done
-/usr/lib/postfix/sbin/master -c /etc/postfix -d
-"""
+""" + POSTFIX_RUN + "\n"
 
 
 class Exim(Packaged):
@@ -327,17 +284,13 @@ match from any for any action "all"
         }
 
     def script(self):
-        return f"""
-echo 'opensmtpd:x:990:990::/var/lib/opensmtpd/empty:/usr/sbin/nologin
-opensmtpq:x:991:991::/var/lib/opensmtpd/empty:/usr/sbin/nologin
-sink:x:{NOBODY}:{NOBODY}::/shared/mail:/bin/sh' >> /etc/passwd
-echo 'opensmtpd:x:990:
-opensmtpq:x:991:
-sink:x:{NOBODY}:' >> /etc/group
-mkdir -p /var/spool/smtpd /var/lib/opensmtpd/empty
+        return OPENSMTPD_SET_UP + f"""
+echo 'sink:x:{NOBODY}:{NOBODY}::/shared/mail:/bin/sh' >> /etc/passwd
+echo 'sink:x:{NOBODY}:' >> /etc/group
+mkdir -p /var/spool/smtpd
 echo mx.interop.example > /etc/mailname
 chmod 711 /var/spool/smtpd
-/usr/sbin/smtpd -d -f /shared/smtpd.conf
+{OPENSMTPD_RUN}
 """
 
     def endpoints(self):
@@ -346,7 +299,7 @@ chmod 711 /var/spool/smtpd
                 for port, email in zip((self.starttls_port, self.tls_port), users)]
 
 
-class NodeServer:
+class NodeServer(Child):
     """npm's smtp-server: PIPELINING without CHUNKING, STARTTLS and TLS, AUTH PLAIN and LOGIN. Needs no root."""
 
     def __init__(self, directory, authority):
@@ -366,31 +319,12 @@ class NodeServer:
         self.settings = self.directory / "settings.json"
         self.settings.write_text(json.dumps(settings))
         self.log = self.directory / "server.log"
-        self.command = ["setpriv", "--pdeathsig", "KILL", node, str(HERE / "node" / "server.js"), str(self.settings)]
-        self.process = None
+        self.command = [node, HERE / "node" / "server.js", self.settings]
 
     def start(self):
-        with open(self.log, "wb") as out:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-
-        def up():
-            assert self.process.poll() is None, f"the server ended early\n{self.log_text()}"
-            return "ready" in self.log_text()
-        try:
-            wait_until(up, 30, lambda: f"the server\n{self.log_text()}")
-        except BaseException:
-            self.stop()
-            raise
+        self.launch(*self.command)
+        self.wait_up(lambda: "ready" in self.log_text())
         return self
-
-    def stop(self):
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def log_text(self):
-        return self.log.read_text(errors="replace")[-6000:]
 
     def envelopes(self):
         return [(json.loads(entry.read_text()), entry.with_suffix(".eml")) for entry in sorted(self.mail.glob("*.json"))]

@@ -3,32 +3,19 @@
 import gzip
 import json
 import os
-import pathlib
 import re
 import socket
 import subprocess
-import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cases"))
-
-from smtpserver import Server  # noqa: E402
-from support import logfmt  # noqa: E402
-from support.agent import ROOT  # noqa: E402
-from support.debs import Unavailable, unpack  # noqa: E402
-from support.wait import wait_until  # noqa: E402
+from support import logfmt
+from support.agent import ROOT
+from support.debs import Unavailable, library_path, unpack
+from support.wait import wait_until
 
 MESSAGE = "To: a@example.net\nSubject: s\n\ntext\n"
 ROTATED_MESSAGES = 10000
-
-
-@pytest.fixture
-def server():
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture
@@ -46,8 +33,7 @@ def logrotate():
         root = unpack("logrotate")
     except Unavailable as reason:
         pytest.skip(f"logrotate: {reason}")
-    libraries = ":".join(str(path) for path in (root / "usr" / "lib").glob("*-linux-gnu"))
-    return root / "usr/sbin/logrotate", dict(os.environ, LD_LIBRARY_PATH=libraries)
+    return root / "usr/sbin/logrotate", dict(os.environ, LD_LIBRARY_PATH=library_path(root))
 
 
 def shipped_rotation(agent, folder):

@@ -7,7 +7,6 @@ import email
 import email.policy
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys

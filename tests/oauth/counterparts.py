@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from support import net
-from support.wait import wait_until
+from support.child import Child
 
 import clicker
 
@@ -33,7 +33,7 @@ def node():
     return found
 
 
-class Counterpart:
+class Counterpart(Child):
     def __init__(self, directory, authority, clients=(PUBLIC,), lifetime=3600, delegates=None):
         self.node = node()
         self.directory = pathlib.Path(directory)
@@ -50,26 +50,14 @@ class Counterpart:
             "port": self.port, "smtpPort": self.smtp_port, "certificate": str(certificate), "key": str(key), "clients": list(clients),
             "lifetime": lifetime, "delegates": delegates or {}, "mail": str(self.mail), "events": str(self.events_file)}))
         self.ca = authority.ca
-        self.process = None
 
     def __enter__(self):
-        with open(self.log, "wb") as out:
-            self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", self.node, str(NODE / "oauth.mjs"), str(self.settings)],
-                                            stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-
-        def up():
-            assert self.process.poll() is None, f"the server ended early\n{self.log.read_text()}"
-            return "ready\n" in self.log.read_text()
-        try:
-            wait_until(up, 60, lambda: f"the server\n{self.log.read_text()}")
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+        self.launch(self.node, NODE / "oauth.mjs", self.settings)
+        self.wait_up(lambda: "ready\n" in self.log_text(), 60)
         return self
 
     def __exit__(self, kind, value, trace):
-        self.process.kill()
-        self.process.wait()
+        self.stop()
 
     def account(self, auth="microsoft", oauth=None, **keys):
         """The keys below accounts.NAME. Scope `mail` stands for what the providers call theirs."""

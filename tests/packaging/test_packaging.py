@@ -11,7 +11,7 @@ import pytest
 
 from support import private_root
 from support.agent import ROOT, outtray
-from support.debs import Unavailable, unpack
+from support.debs import Unavailable, library_path, unpack
 
 PACKAGING = ROOT / "scripts" / "packaging"
 VERSION = re.search(r"^VERSION := (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE).group(1)
@@ -130,8 +130,7 @@ def rpm():
         root = unpack("rpm")
     except Unavailable as reason:
         pytest.skip(f"rpm: {reason}")
-    libraries = ":".join(str(path) for path in (root / "usr/lib").glob("*-linux-gnu"))
-    return root / "usr/bin", {"LD_LIBRARY_PATH": libraries, "RPM_CONFIGDIR": str(root / "usr/lib/rpm"), "HOME": "/nonexistent",
+    return root / "usr/bin", {"LD_LIBRARY_PATH": library_path(root), "RPM_CONFIGDIR": str(root / "usr/lib/rpm"), "HOME": "/nonexistent",
                               "PATH": f"{root}/usr/bin:{root}/usr/lib/rpm:{os.environ['PATH']}"}
 
 

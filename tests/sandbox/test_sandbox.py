@@ -36,14 +36,6 @@ WORK = ["connect to the account's port", "open the spool", "write a status", "re
 
 
 @pytest.fixture
-def server():
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def place(config, server):
     config.account("relay", auth="basic", email="noreply@example.com", server="127.0.0.1", port=server.port, encryption="none",
                    password="secret")

@@ -112,6 +112,11 @@ def unpack(package):
         return kept
 
 
+def library_path(root):
+    """$LD_LIBRARY_PATH for a program of an unpacked package."""
+    return ":".join(str(path) for path in (root / "usr" / "lib").glob("*-linux-gnu"))
+
+
 def _lacking(root):
     """Whether a program in root misses a library here (the machine was set up anew below the same cache)."""
     libraries = [str(path) for path in (root / "usr" / "lib").rglob("*") if path.is_dir()] if root.is_dir() else []

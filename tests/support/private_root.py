@@ -11,6 +11,8 @@ import pathlib
 import shutil
 import subprocess
 
+from support.child import LOG_TAIL, Child
+
 HERE = pathlib.Path(__file__).resolve().parent
 
 
@@ -41,7 +43,7 @@ def obstacle():
     return ""
 
 
-class PrivateRoot:
+class PrivateRoot(Child):
     """Runs a shell script inside, as process 1 of its namespace. The real directory `shared` is /shared in there."""
 
     def __init__(self, directory, packages, script):
@@ -53,27 +55,13 @@ class PrivateRoot:
         self.packages = list(packages)
         self.script = script
         self.log = self.directory / "private.log"
-        self.process = None
 
     def start(self):
         (self.shared / "start.sh").write_text(self.script)
-        with open(self.log, "wb") as out:
-            # setpriv: should the test itself be killed, its server goes too.
-            self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", propagation(), "--pid",
-                 "--fork", "--kill-child", str(HERE / "private_root.sh"), str(self.work), str(self.shared), *map(str, self.packages)],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/")
+        self.launch("unshare", "--mount", "--propagation", propagation(), "--pid", "--fork", "--kill-child",
+                    HERE / "private_root.sh", self.work, self.shared, *self.packages, cwd="/")
         return self
-
-    def running(self):
-        return self.process is not None and self.process.poll() is None
-
-    def stop(self):
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
 
     def log_text(self):
         texts = [self.log] + sorted(self.shared.glob("*.log"))
-        return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-6000:]}" for path in texts if path.exists())
+        return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-LOG_TAIL:]}" for path in texts if path.exists())

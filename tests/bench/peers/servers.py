@@ -13,6 +13,7 @@ import time
 
 import rig
 from rig import Failed, unpack
+from support.mailers import (OPENSMTPD_RUN, OPENSMTPD_SET_UP, POSTFIX_MAIN, POSTFIX_RUN, POSTFIX_SERVICES, POSTFIX_SET_UP)
 from support.net import answers, free_port
 from support.private_root import PrivateRoot, obstacle
 
@@ -122,25 +123,10 @@ class Postfix(Peer):
                 "defer_transports = smtp, then postqueue -f")
 
     def files(self):
-        return {"main.cf": f"""
-compatibility_level = 3.6
-queue_directory = /var/spool/postfix
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-data_directory = /var/lib/postfix
-mail_owner = postfix
-setgid_group = postdrop
-maillog_file = /shared/postfix.log
-maillog_file_prefixes = /shared
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
+        return {"main.cf": POSTFIX_MAIN + f"""
 myhostname = peer.bench.example
-mydestination =
-local_recipient_maps =
-alias_maps =
 mynetworks = 127.0.0.0/8
 smtpd_relay_restrictions = permit_mynetworks, reject
-smtpd_peername_lookup = no
 relayhost = [127.0.0.1]:{self.sink_port}
 defer_transports = smtp
 default_destination_concurrency_limit = {self.connections}
@@ -152,38 +138,21 @@ smtp_connection_cache_on_demand = yes
 in_flow_delay = 0
 minimal_backoff_time = 4000s
 queue_run_delay = 4000s
-""", "master.cf": f"""
+""", "master.cf": POSTFIX_SERVICES + f"""
 127.0.0.1:{self.port} inet n - n - - smtpd
-cleanup unix n - n - 0 cleanup
 qmgr unix n - n 4000 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-proxymap unix - - n - - proxymap
 smtp unix - - n - {self.connections} smtp
-error unix - - n - - error
-retry unix - - n - - error
 flush unix n - n 1000? 0 flush
 showq unix n - n - - showq
-anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
-postlog unix-dgram n - n - 1 postlogd
 """}
 
     def script(self):
         return """
-echo 'postfix:x:990:990::/var/spool/postfix:/usr/sbin/nologin' >> /etc/passwd
-printf 'postfix:x:990:\\npostdrop:x:993:\\n' >> /etc/group
-mkdir -p /etc/postfix /var/lib/postfix /shared/queue
+mkdir -p /shared/queue
 rm -rf /var/spool/postfix
 ln -s /shared/queue /var/spool/postfix
-cp /shared/main.cf /shared/master.cf /etc/postfix/
-cp /usr/share/postfix/postfix-files /etc/postfix/ 2>/dev/null || :
-chown postfix /var/lib/postfix
-postfix -c /etc/postfix set-permissions >/dev/null 2>&1 || :
-postfix check
-/usr/lib/postfix/sbin/master -c /etc/postfix -d &
+""" + POSTFIX_SET_UP + POSTFIX_RUN + """ &
 touch /shared/open
 while [ ! -e /shared/filled ]; do sleep 0.05; done
 count() { find /shared/queue/deferred -type f | wc -l; }
@@ -217,18 +186,15 @@ match from any for any action "out"
 """}
 
     def script(self):
-        return """
-echo 'opensmtpd:x:990:990::/var/lib/opensmtpd/empty:/usr/sbin/nologin
-opensmtpq:x:991:991::/var/lib/opensmtpd/empty:/usr/sbin/nologin' >> /etc/passwd
-printf 'opensmtpd:x:990:\\nopensmtpq:x:991:\\n' >> /etc/group
+        return OPENSMTPD_SET_UP + """
 rm -rf /var/spool/smtpd
-mkdir -p /shared/queue /var/lib/opensmtpd/empty
+mkdir -p /shared/queue
 ln -s /shared/queue /var/spool/smtpd
 chmod 711 /shared/queue
 chgrp opensmtpq /usr/sbin/smtpctl
 chmod g+s /usr/sbin/smtpctl
 echo peer.bench.example > /etc/mailname
-/usr/sbin/smtpd -d -f /shared/smtpd.conf >/shared/smtpd.log 2>&1 &
+""" + OPENSMTPD_RUN + """ >/shared/smtpd.log 2>&1 &
 while ! smtpctl pause mta >>/shared/smtpctl.log 2>&1; do sleep 0.1; done
 sleep 0.5
 touch /shared/open
