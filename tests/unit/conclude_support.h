@@ -15,27 +15,12 @@
 static const struct conclude_context context = {
     .account = "relay", .relay = "mail.example.com:25", .tls = "", .wall = WALL, .conn_use = 1};
 
-static inline int set_up_with(void **state, const char *extra)
-{
-    struct world *world = calloc(1, sizeof *world);
-    world_make(world, extra);
-    *state = world;
-    return 0;
-}
-
 static inline int set_up(void **state)
 {
-    return set_up_with(state, "retry: {first: 1m, max: 4h, give_up_after: 5d, jitter: 0}\n");
+    return world_set_up(state, "retry: {first: 1m, max: 4h, give_up_after: 5d, jitter: 0}\n");
 }
 
-static inline int tear_down(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, world_tear_down)
 
 // What a server says to one transaction.
 #define RCPT_MAX 16

@@ -155,6 +155,30 @@ static inline void world_end(struct world *world)
     assert_int_equal(nftw(world->path, world_remove, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
+// Set-up and tear-down of tests that need no more than a world.
+static inline int world_set_up(void **state, const char *extra)
+{
+    struct world *world = calloc(1, sizeof *world);
+    assert_non_null(world);
+    world_make(world, extra);
+    *state = world;
+    return 0;
+}
+
+static inline int world_set_up_plain(void **state)
+{
+    return world_set_up(state, "");
+}
+
+static inline int world_tear_down(void **state)
+{
+    world_end(*state);
+    free(*state);
+    return 0;
+}
+
+#define WORLD_TEST(name) cmocka_unit_test_setup_teardown(name, world_set_up_plain, world_tear_down)
+
 // All that was logged so far: free(3).
 static inline char *world_log(const struct world *world)
 {

@@ -10,20 +10,10 @@
 
 static inline int set_up(void **state)
 {
-    struct world *world = calloc(1, sizeof *world);
-    world_make(world, "limits: {message_size: 64k, header_size: 4k, recipients: 5}\n");
-    *state = world;
-    return 0;
+    return world_set_up(state, "limits: {message_size: 64k, header_size: 4k, recipients: 5}\n");
 }
 
-static inline int tear_down(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, world_tear_down)
 
 static inline void claim_is(struct message *message, enum claim_result expected)
 {

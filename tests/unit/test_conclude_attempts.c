@@ -10,7 +10,7 @@
 
 static int set_up_jitter(void **state)
 {
-    return set_up_with(state, "retry: {first: 1h, max: 4h, give_up_after: 5d, jitter: 0.9}\n");
+    return world_set_up(state, "retry: {first: 1h, max: 4h, give_up_after: 5d, jitter: 0.9}\n");
 }
 
 static void many_recipients_are_several_transactions(void **state)
@@ -257,7 +257,7 @@ int main(void)
         TEST(too_many_recipients_go_in_another_transaction_at_once),
         TEST(where_splitting_cannot_help_it_is_a_plain_retry),
         cmocka_unit_test_setup_teardown(
-            all_transactions_of_an_attempt_have_one_next_attempt, set_up_jitter, tear_down),
+            all_transactions_of_an_attempt_have_one_next_attempt, set_up_jitter, world_tear_down),
         TEST(recipients_that_need_smtputf8_go_apart),
         TEST(addresses_nobody_can_send_to_are_refused_here),
         TEST(whoever_has_it_is_never_sent_to_again),

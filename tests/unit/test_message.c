@@ -8,22 +8,6 @@
 
 #include "delivery_support.h"
 
-static int set_up(void **state)
-{
-    struct world *world = calloc(1, sizeof *world);
-    world_make(world, "");
-    *state = world;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 static void a_message_knows_what_its_entry_knew(void **state)
 {
     struct world *world = *state;
@@ -144,12 +128,12 @@ static void a_message_that_could_not_be_composed_gets_one_too(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_message_knows_what_its_entry_knew),
-        TEST(the_longest_name_fits),
-        TEST(its_configuration_outlives_a_reload),
-        TEST(lists_keep_their_order),
-        TEST(the_status_is_made_once_from_what_is_known),
-        TEST(a_message_that_could_not_be_composed_gets_one_too),
+        WORLD_TEST(a_message_knows_what_its_entry_knew),
+        WORLD_TEST(the_longest_name_fits),
+        WORLD_TEST(its_configuration_outlives_a_reload),
+        WORLD_TEST(lists_keep_their_order),
+        WORLD_TEST(the_status_is_made_once_from_what_is_known),
+        WORLD_TEST(a_message_that_could_not_be_composed_gets_one_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,22 +19,6 @@ static const struct conclude_context context = {.account = "relay",
     .conn_use = 12,
     .conn_ms = 34};
 
-static int set_up(void **state)
-{
-    struct world *world = calloc(1, sizeof *world);
-    world_make(world, "");
-    *state = world;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 static struct message *message_at(struct world *world, const char *name, const char *text)
 {
     put_in(world->acme, SPOOL_NEW, name, text);
@@ -143,12 +127,12 @@ static void a_clock_that_went_back_gives_no_negative_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_line_has_all_that_is_known),
-        TEST(it_names_those_of_the_transaction_it_is_about),
-        TEST(at_most_twenty_are_listed_and_all_are_counted),
-        TEST(a_message_that_was_never_composed_is_told_of_too),
-        TEST(a_line_uses_the_name_it_was_claimed_under),
-        TEST(a_clock_that_went_back_gives_no_negative_time),
+        WORLD_TEST(a_line_has_all_that_is_known),
+        WORLD_TEST(it_names_those_of_the_transaction_it_is_about),
+        WORLD_TEST(at_most_twenty_are_listed_and_all_are_counted),
+        WORLD_TEST(a_message_that_was_never_composed_is_told_of_too),
+        WORLD_TEST(a_line_uses_the_name_it_was_claimed_under),
+        WORLD_TEST(a_clock_that_went_back_gives_no_negative_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,22 +9,6 @@
 #include "agent/delivery/scan.h"
 #include "delivery_support.h"
 
-static int set_up(void **state)
-{
-    struct world *world = calloc(1, sizeof *world);
-    world_make(world, "");
-    *state = world;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 static struct refill *refill_at(struct world *world, size_t room, long position)
 {
     struct refill *refill = refill_new(NULL, world->acme, room, position, NULL);
@@ -271,17 +255,17 @@ static void a_look_answers_for_each_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(an_empty_directory_gives_nothing),
-        TEST(names_come_oldest_first_with_their_priority),
-        TEST(what_is_no_message_is_named_apart),
-        TEST(it_reads_as_many_as_there_is_room_for),
-        TEST(claims_wait_for_a_slice_of_it_at_most),
-        TEST(no_name_starves_in_a_large_directory),
-        TEST(no_name_starves_behind_names_that_stay),
-        TEST(a_deferred_message_is_due_when_its_status_says),
-        TEST(a_touched_message_is_due_now),
-        TEST(what_is_no_file_in_deferred_has_no_time),
-        TEST(a_look_answers_for_each_name),
+        WORLD_TEST(an_empty_directory_gives_nothing),
+        WORLD_TEST(names_come_oldest_first_with_their_priority),
+        WORLD_TEST(what_is_no_message_is_named_apart),
+        WORLD_TEST(it_reads_as_many_as_there_is_room_for),
+        WORLD_TEST(claims_wait_for_a_slice_of_it_at_most),
+        WORLD_TEST(no_name_starves_in_a_large_directory),
+        WORLD_TEST(no_name_starves_behind_names_that_stay),
+        WORLD_TEST(a_deferred_message_is_due_when_its_status_says),
+        WORLD_TEST(a_touched_message_is_due_now),
+        WORLD_TEST(what_is_no_file_in_deferred_has_no_time),
+        WORLD_TEST(a_look_answers_for_each_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

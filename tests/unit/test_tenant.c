@@ -9,22 +9,6 @@
 
 #include "delivery_support.h"
 
-static int set_up(void **state)
-{
-    struct world *world = calloc(1, sizeof *world);
-    world_make(world, "");
-    *state = world;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    world_end(*state);
-    free(*state);
-    return 0;
-}
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 static void a_new_tenant_has_nothing(void **state)
 {
     (void)state;
@@ -82,7 +66,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_tenant_has_nothing),
-        TEST(directories_live_until_the_last_user_lets_go),
+        WORLD_TEST(directories_live_until_the_last_user_lets_go),
         cmocka_unit_test(an_ignored_entry_is_new_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
