@@ -33,6 +33,8 @@ static struct conclude_context carrier_context(const struct carrier *carrier, co
     struct conclude_context context = dispatch_context(carrier->pool->dispatch, carrier->pool);
     context.relay = smtp_session_relay(carrier->session);
     context.tls = smtp_session_tls(carrier->session);
+    const struct smtp_capabilities *capabilities = smtp_session_capabilities(carrier->session);
+    context.no_dsn = capabilities && !capabilities->dsn;
     context.conn_use = message->conn_use;
     context.conn_ms = context.conn_use <= 1 ? smtp_session_connect_ns(carrier->session) / CLOCK_MS : 0;
     return context;

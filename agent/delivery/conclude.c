@@ -204,6 +204,17 @@ static bool message_has_left(const struct message *message)
     return false;
 }
 
+// Whether its sender has to hear from us that from here on nobody tells of success, RFC 3461 section 5.2.2.
+static bool is_relayed(const struct message *message)
+{
+    const struct outgoing *outgoing = message->outgoing;
+    for (size_t i = 0; i < outgoing->n_recipients; i++)
+        if (outgoing->recipients[i].notify && strcasestr(outgoing->recipients[i].notify, "SUCCESS") &&
+            message->recipient_state[i] == STATUS_SENT)
+            return true;
+    return false;
+}
+
 int conclude_result(struct message *message, const struct smtp_result *result,
     const struct conclude_context *context, struct conclusion *ret_conclusion)
 {
@@ -245,8 +256,10 @@ int conclude_result(struct message *message, const struct smtp_result *result,
         message->deferred_class = tally.first_pending.outcome.class;
     if (plain && !left)
         (void)snprintf(message->detail, sizeof message->detail, "%s", result->final.text);
-    if (ret_conclusion->next == CONCLUDE_FILE)
+    if (ret_conclusion->next == CONCLUDE_FILE) {
+        message->relayed = context->no_dsn && is_relayed(message);
         error = conclude_rest(message, context);
+    }
     if (!error)
         conclude_report(message, context, &tally, result);
     return error;

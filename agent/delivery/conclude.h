@@ -14,6 +14,7 @@ struct conclude_context {
     const char *account, *relay, *tls;
     int64_t boot, wall;
     int64_t conn_use, conn_ms;
+    bool no_dsn; // the server does not tell senders of delivery (RFC 3461)
 };
 
 enum conclude_next {

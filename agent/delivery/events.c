@@ -18,6 +18,7 @@ const char *event_name(enum event_kind kind)
         [EVENT_ACCOUNT_RESUMED] = "account_resumed",
         [EVENT_BACKLOG] = "backlog",
         [EVENT_SPOOL_BROKEN] = "spool_broken",
+        [EVENT_RELAYED] = "relayed",
     };
     assert(kind < EVENT_KINDS);
     return names[kind];
@@ -87,6 +88,14 @@ static enum event_kind events_kind(const struct message *message)
 void events_message(const struct events *events, const struct message *message)
 {
     enum event_kind kind = events_kind(message);
+    if (message->relayed && (kind == EVENT_SENT || kind == EVENT_FAILED))
+        events_tell(events, &(struct event){
+                                .kind = EVENT_RELAYED,
+                                .time = clock_wall(),
+                                .message = message,
+                                .tenant = message->tenant->name,
+                                .name = message->name,
+                            });
     if (kind == EVENT_KINDS || !events_wanted(events, kind))
         return;
     const struct outgoing *outgoing = message->outgoing;

@@ -19,6 +19,8 @@ enum event_kind {
     EVENT_ACCOUNT_RESUMED,
     EVENT_BACKLOG,      // the oldest message of a tenant's new/ is older than hooks.backlog_age
     EVENT_SPOOL_BROKEN, // nothing is claimed any more
+    EVENT_RELAYED,      // besides sent or failed: who asked for a notice of success has it through a server
+                        // without DSN
     EVENT_KINDS,
 };
 const char *event_name(enum event_kind kind); // "sent", … "spool_broken"

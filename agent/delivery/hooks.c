@@ -31,6 +31,7 @@ static const char *const *hooks_argv(const struct config *config, enum event_kin
     case EVENT_SPOOL_BROKEN:
         return hooks->spool_broken;
     case EVENT_RETURNED:
+    case EVENT_RELAYED:
     case EVENT_KINDS:
         break;
     }

@@ -72,12 +72,13 @@ struct message {
     bool *recipient_tried;                        // by index: had its answer in this attempt
     int64_t started;                              // boot: when the transaction under way began
     int64_t attempt;                              // number of this attempt, from 1
-    int64_t next_attempt;              // wall ns, once this attempt has deferred somebody; 0: not yet
-    const char *deferred_class;        // constant: why this attempt deferred somebody
-    bool gave_up;                      // give_up_after or X-Outtray-Expires ended it
-    unsigned worn_out;                 // how often a session was at its end when this message's turn came
-    int64_t conn_use;                  // which message of its session the transaction under way is
-    bool back;                         // after FILING_RECORD: return it, its account is in trouble
+    int64_t next_attempt;       // wall ns, once this attempt has deferred somebody; 0: not yet
+    const char *deferred_class; // constant: why this attempt deferred somebody
+    bool relayed;      // somebody has it through a server without DSN who asked for a notice of success
+    bool gave_up;      // give_up_after or X-Outtray-Expires ended it
+    unsigned worn_out; // how often a session was at its end when this message's turn came
+    int64_t conn_use;  // which message of its session the transaction under way is
+    bool back;         // after FILING_RECORD: return it, its account is in trouble
     enum status_reason refused_reason; // of the first refused recipient
     char detail[STATUS_TEXT_MAX];      // words for failed/; of a message that was simply sent: the server's
 

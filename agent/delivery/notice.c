@@ -76,7 +76,12 @@ static void happened(const struct event *event, void *arg)
     struct tenant *tenant = event->message->tenant;
     if (!is_told(tenant) || event->message->dirs != tenant->dirs)
         return;
-    if (event->kind == EVENT_FAILED)
+    if (event->kind == EVENT_RELAYED && tenant->settings->on_failure.notify == CONFIG_NOTIFY_SENDER)
+        add(dispatch, tenant, event->message->filed_in == SPOOL_SENT ? NOTICE_RELAYED : NOTICE_RELAYED_PARTLY,
+            event->name);
+    else if (event->kind == EVENT_RELAYED)
+        return; // what the sender asked for is nobody else's business
+    else if (event->kind == EVENT_FAILED)
         add(dispatch, tenant, NOTICE_FAILED, event->name);
     else if (is_late(event, tenant))
         add(dispatch, tenant, NOTICE_DELAYED, event->name);
@@ -84,8 +89,10 @@ static void happened(const struct event *event, void *arg)
 
 void notices_subscribe(struct dispatch *dispatch)
 {
-    dispatch->notices = (struct events_subscriber){
-        .kinds = 1u << EVENT_FAILED | 1u << EVENT_DEFERRED, .happened = happened, .arg = dispatch};
+    dispatch->notices =
+        (struct events_subscriber){.kinds = 1u << EVENT_FAILED | 1u << EVENT_DEFERRED | 1u << EVENT_RELAYED,
+            .happened = happened,
+            .arg = dispatch};
     events_subscribe(&dispatch->events, &dispatch->notices);
 }
 
@@ -110,7 +117,7 @@ static void submitted(struct notice_job *job)
     struct tenant *tenant = job->tenant;
     for (size_t i = 0; i < job->n_submitted; i++) {
         log_event(job->dispatch->log, LOG_NOTICE_LEVEL, "notified",
-            "a notice about failed or late mail was submitted", "tenant", tenant->name, "name",
+            "a notice about failed, late or relayed mail was submitted", "tenant", tenant->name, "name",
             job->submitted[i], NULL);
         if (job->dirs == tenant->dirs && !job->dispatch->stopping)
             (void)backlog_add_new(&tenant->backlog, job->submitted[i], true, false);

@@ -89,6 +89,8 @@ static int mark(const struct spool_tenant *spool, enum notice_kind kind, ino_t i
     char in_cur[SPOOL_NAME_SIZE];
     struct stat stat;
     bool claim = kind == NOTICE_DELAYED && !claimed;
+    if (notice_kind_relayed(kind))
+        return 0; // told when it happens, and never looked for again
     if (claim) {
         if (fstatat(spool->dir[SPOOL_DEFERRED], name, &stat, AT_SYMLINK_NOFOLLOW) || stat.st_ino != inode)
             return 0; // tried or moved meanwhile; its next failure tells of it
@@ -186,9 +188,10 @@ static int mark_line(const struct spool_tenant *spool, char *line, int64_t now)
     char *inode = strchr(line, ' '), *name = inode ? strchr(inode + 1, ' ') : NULL;
     if (!name || !spool_name_valid(name + 1))
         return 0;
-    bool delayed = strncmp(line, "delayed ", 8) == 0;
-    return mark(spool, delayed ? NOTICE_DELAYED : NOTICE_FAILED, (ino_t)strtoull(inode + 1, NULL, 10),
-        name + 1, false, now);
+    enum notice_kind kind = strncmp(line, "delayed ", 8) == 0   ? NOTICE_DELAYED
+                            : strncmp(line, "relayed ", 8) == 0 ? NOTICE_RELAYED
+                                                                : NOTICE_FAILED;
+    return mark(spool, kind, (ino_t)strtoull(inode + 1, NULL, 10), name + 1, false, now);
 }
 
 // One list: with its notice beside it the work goes on, without it is over or never began.

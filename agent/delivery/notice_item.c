@@ -1,8 +1,8 @@
 // What is to be told about a message (see notice_item.h).
 #include "notice_item.h"
 #include "agent/base/buffer.h"
-#include "agent/compose/fields.h"
 #include "agent/compose/outgoing.h"
+#include "agent/delivery/notice_original.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -13,11 +13,22 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define LINE_MAX_QP 76 // octets of a line of quoted-printable, RFC 2045 section 6.7
-
 const char *notice_kind_name(enum notice_kind kind)
 {
-    return kind == NOTICE_FAILED ? "failed" : "delayed";
+    static const char *const names[NOTICE_KINDS] = {[NOTICE_FAILED] = "failed",
+        [NOTICE_DELAYED] = "delayed",
+        [NOTICE_RELAYED] = "relayed",
+        [NOTICE_RELAYED_PARTLY] = "relayed"};
+    return names[kind];
+}
+
+enum spool_state notice_kind_state(enum notice_kind kind)
+{
+    static const enum spool_state states[NOTICE_KINDS] = {[NOTICE_FAILED] = SPOOL_FAILED,
+        [NOTICE_DELAYED] = SPOOL_DEFERRED,
+        [NOTICE_RELAYED] = SPOOL_SENT,
+        [NOTICE_RELAYED_PARTLY] = SPOOL_FAILED};
+    return states[kind];
 }
 
 static void recipient_free(struct notice_recipient *recipient)
@@ -86,6 +97,10 @@ static void status_of(
     unsigned code = 0, class = 0, subject = 0, detail = 0;
     int used = 0;
     const char *rest = reply ? reply : "";
+    if (notice_kind_relayed(kind)) {
+        (void)snprintf(ret_status, 16, "2.0.0");
+        return;
+    }
     if (reason == STATUS_REASON_EXPIRED) {
         (void)snprintf(ret_status, 16, "4.4.7"); // delivery time expired
         return;
@@ -102,6 +117,8 @@ static void status_of(
 // Whether the recipient's own NOTIFY asks for it; without one it is told.
 static bool notify_asks(const char *notify, enum notice_kind kind)
 {
+    if (notice_kind_relayed(kind))
+        return notify && strcasestr(notify, "SUCCESS");
     return !notify || strcasestr(notify, kind == NOTICE_FAILED ? "FAILURE" : "DELAY");
 }
 
@@ -134,11 +151,15 @@ static int fill_recipient(struct notice_item *item, const struct status_recipien
     return recipient->address && recipient->final && (!known->reply || recipient->reply) ? 0 : -ENOMEM;
 }
 
-// The recipients that did not get it and whose NOTIFY does not forbid to tell.
+// The recipients that did not get it (relayed: that have it) and whose NOTIFY lets us tell.
 static int fill_recipients(struct notice_item *item, const struct outgoing *outgoing)
 {
     const struct status *status = item->status;
-    enum status_recipient_state wanted = item->kind == NOTICE_FAILED ? STATUS_REFUSED : STATUS_PENDING;
+    static const enum status_recipient_state states[NOTICE_KINDS] = {[NOTICE_FAILED] = STATUS_REFUSED,
+        [NOTICE_DELAYED] = STATUS_PENDING,
+        [NOTICE_RELAYED] = STATUS_SENT,
+        [NOTICE_RELAYED_PARTLY] = STATUS_SENT};
+    enum status_recipient_state wanted = states[item->kind];
     item->recipients = calloc(status->n_recipients + 1, sizeof *item->recipients);
     if (!item->recipients)
         return -ENOMEM;
@@ -174,58 +195,20 @@ static bool is_automatic(const struct header_block *block)
     return left < 2 || strncasecmp(word, "no", 2) != 0 || (left > 2 && !strchr(" \t\r\n;(", word[2]));
 }
 
-static void append_encoded(struct buffer *out, const char *text, size_t length)
+// In sent/ there is no status file: everybody has it.
+static int make_status(struct notice_item *item, const struct outgoing *outgoing, const struct stat *stat)
 {
-    size_t column = 0;
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c == '\r' && i + 1 < length && text[i + 1] == '\n') {
-            buffer_text(out, "\r\n");
-            column = 0;
-            i++;
-            continue;
-        }
-        bool blank_at_end = (c == ' ' || c == '\t') && i + 1 < length && text[i + 1] == '\r';
-        bool plain = (c >= ' ' && c < 0x7F && c != '=' && !blank_at_end) || (c == '\t' && !blank_at_end);
-        if (column + (plain ? 1 : 3) >= LINE_MAX_QP) {
-            buffer_text(out, "=\r\n");
-            column = 0;
-        }
-        if (plain)
-            buffer_append(out, &text[i], 1);
-        else
-            buffer_format(out, "=%02X", c);
-        column += plain ? 1 : 3;
-    }
-}
-
-// The original's fields, without those that are the envelope or name hidden recipients.
-static int fill_head(struct notice_item *item, const struct header_block *block)
-{
-    struct fields fields;
-    struct buffer plain, encoded;
-    if (fields_index(block, &fields))
+    item->status = status_new();
+    if (!item->status)
         return -ENOMEM;
-    buffer_init(&plain, NOTICE_HEAD_MAX);
-    buffer_init(&encoded, 4 * NOTICE_HEAD_MAX);
-    for (size_t i = 0; i < block->n_fields && !buffer_error(&plain); i++) {
-        enum field_kind kind = (enum field_kind)fields.kinds[i];
-        size_t length;
-        if (field_kind_leads(kind) || kind == FIELD_BCC || kind == FIELD_RESENT_BCC)
-            continue;
-        char *wire = header_field_wire(&block->fields[i], &length);
-        if (wire)
-            buffer_append(&plain, wire, length);
-        free(wire);
+    item->status->submitted = stat->st_mtim;
+    int r = status_set_text(&item->status->message_id, outgoing->message_id);
+    for (size_t i = 0; !r && i < outgoing->n_recipients; i++) {
+        r = status_add_recipient(item->status, outgoing->recipients[i].address);
+        if (!r)
+            item->status->recipients[i].state = STATUS_SENT;
     }
-    item->head_encoded = block->has_8bit;
-    if (item->head_encoded && plain.length)
-        append_encoded(&encoded, plain.data, plain.length);
-    item->head = buffer_detach(item->head_encoded ? &encoded : &plain, NULL);
-    fields_release(&fields);
-    buffer_release(&plain);
-    buffer_release(&encoded);
-    return 0;
+    return r;
 }
 
 // Composes it as if its account let each message say who its sender is: that is who wrote it. 1 to go on, 0
@@ -255,12 +238,16 @@ static int read_message(
     if (!item->target)
         item->target =
             strdup(to_sender && outgoing ? outgoing->envelope_from : source->settings->on_failure.address);
-    if (!composed || composed == -EBADMSG)
+    if (!composed && item->kind == NOTICE_RELAYED)
+        r = make_status(item, outgoing, stat);
+    if (!r && (!composed || composed == -EBADMSG))
         r = item->target ? fill_recipients(item, outgoing) : -ENOMEM;
     if (!r && outgoing && outgoing->envid)
         item->envid = decode_xtext(outgoing->envid);
+    bool whole = source->whole && to_sender && item->kind == NOTICE_FAILED && outgoing && outgoing->ret &&
+                 strcasecmp(outgoing->ret, "FULL") == 0;
     if (!r && block)
-        r = fill_head(item, block);
+        r = notice_original_read(item, block, whole ? fd : -1, stat);
     if (!r && outgoing && !item->n_recipients)
         goto nobody;
     header_block_free(block);
@@ -274,12 +261,16 @@ nobody:
 
 static int read_status(const struct notice_source *source, struct notice_item *item)
 {
-    enum spool_state state = item->kind == NOTICE_FAILED ? SPOOL_FAILED : SPOOL_DEFERRED;
     struct timespec mtime;
-    int r = status_read(source->spool->dir[state], item->name, &item->status, &mtime, NULL);
+    if (item->kind == NOTICE_RELAYED)
+        return 1;
+    int r = status_read(
+        source->spool->dir[notice_kind_state(item->kind)], item->name, &item->status, &mtime, NULL);
     if (r)
         return r == -ENOENT || r == -EBADMSG ? 0 : r;
     item->inode = (ino_t)item->status->inode;
+    if (item->kind == NOTICE_RELAYED_PARTLY)
+        return item->status->state == STATUS_FAILED;
     if (item->kind == NOTICE_FAILED)
         return item->status->state == STATUS_FAILED && !item->status->notified.tv_sec;
     item->status->next_attempt = mtime; // whoever touched it means it
@@ -301,6 +292,25 @@ static int claim(const struct notice_source *source, struct notice_item *item)
     return 1;
 }
 
+// The message itself, which has to be the one of the status file. 1, 0 where it is gone, or negative errno.
+static int open_message(
+    const struct notice_source *source, struct notice_item *item, int *ret_fd, struct stat *ret_stat)
+{
+    bool claimed = item->kind == NOTICE_DELAYED;
+    int fd = openat(source->spool->dir[claimed ? SPOOL_CUR : notice_kind_state(item->kind)],
+        claimed ? item->claimed_name : item->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
+    *ret_fd = fd;
+    if (fstat(fd, ret_stat) || !S_ISREG(ret_stat->st_mode) ||
+        (item->status && ret_stat->st_ino != item->inode))
+        return 0;
+    item->inode = ret_stat->st_ino;
+    if (item->status && item->status->submitted.tv_sec)
+        ret_stat->st_mtim = item->status->submitted;
+    return 1;
+}
+
 int notice_item_read(const struct notice_source *source, enum notice_kind kind, const char *name,
     struct notice_item **ret_item)
 {
@@ -313,17 +323,8 @@ int notice_item_read(const struct notice_source *source, enum notice_kind kind, 
     int fd = -1, r = kind == NOTICE_DELAYED ? claim(source, item) : 1;
     if (r == 1)
         r = read_status(source, item);
-    if (r == 1) {
-        fd = openat(source->spool->dir[kind == NOTICE_FAILED ? SPOOL_FAILED : SPOOL_CUR],
-            kind == NOTICE_FAILED ? name : item->claimed_name,
-            O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0)
-            r = errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
-        else if (fstat(fd, &stat) || !S_ISREG(stat.st_mode) || stat.st_ino != (ino_t)item->status->inode)
-            r = 0;
-    }
-    if (r == 1 && item->status->submitted.tv_sec)
-        stat.st_mtim = item->status->submitted;
+    if (r == 1)
+        r = open_message(source, item, &fd, &stat);
     if (r == 1)
         r = read_message(source, item, fd, &stat);
     if (fd >= 0)

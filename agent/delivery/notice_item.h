@@ -9,8 +9,19 @@
 #define NOTICE_HEAD_MAX 32768 // octets of the original's header block that are quoted
 #define NOTICE_TEXT_MAX 900   // octets of a server's words: a line of mail has 998
 
-enum notice_kind { NOTICE_FAILED, NOTICE_DELAYED, NOTICE_KINDS };
-const char *notice_kind_name(enum notice_kind kind); // "failed", "delayed"
+enum notice_kind {
+    NOTICE_FAILED,
+    NOTICE_DELAYED,
+    NOTICE_RELAYED,        // NOTIFY=SUCCESS, and the server has no DSN: it lies in sent/
+    NOTICE_RELAYED_PARTLY, // the same for some of its recipients: in failed/
+    NOTICE_KINDS
+};
+const char *notice_kind_name(enum notice_kind kind);       // its Action: "failed", "delayed", "relayed"
+enum spool_state notice_kind_state(enum notice_kind kind); // where the message lies
+static inline bool notice_kind_relayed(enum notice_kind kind)
+{
+    return kind == NOTICE_RELAYED || kind == NOTICE_RELAYED_PARTLY;
+}
 
 struct notice_recipient { // all in printable ASCII
     char *address;        // as a person reads it
@@ -31,14 +42,16 @@ struct notice_item {
     struct status *status;
     struct notice_recipient *recipients; // none where the file cannot be read as a message
     size_t n_recipients;
-    char *head;        // the original's header fields for a text/rfc822-headers part, CRLF; NULL: none
+    char *head;        // the original for the last part, CRLF: its header fields, or all of it; NULL: none
     bool head_encoded; // as quoted-printable
+    bool whole;        // all of it: RET=FULL
 };
 
 struct notice_source {
     const struct config *config;
     const struct config_tenant *settings; // whose spool it is
     const struct spool_tenant *spool;
+    bool whole; // RET=FULL counts: the message is told of in a notice of its own
 };
 
 // Reads what is to be told about the message. 1 and *ret_item; 0 where nobody is to be told (any more): told

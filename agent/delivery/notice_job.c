@@ -104,7 +104,7 @@ static void step_scan(struct notice_job *job)
 
 static int submit(struct notice_job *job, struct notice_item *const *items, size_t n, bool summary)
 {
-    struct notice_source source = {job->config, job->settings, job->dirs->spool};
+    struct notice_source source = {job->config, job->settings, job->dirs->spool, false};
     struct buffer text;
     char name[SPOOL_NAME_SIZE];
     int64_t now = clock_wall();
@@ -122,17 +122,21 @@ static int submit(struct notice_job *job, struct notice_item *const *items, size
 // Reads the next messages: each becomes a notice at once, or an item of a summary.
 static void step_read(struct notice_job *job)
 {
-    struct notice_source source = {job->config, job->settings, job->dirs->spool};
+    struct notice_source source = {job->config, job->settings, job->dirs->spool, !job->summary};
     for (int i = 0; i < READ_ITEMS; i++) {
         if (job->at == job->names.n || (job->summary && job->n_items == NOTICE_SUMMARY_MAX) ||
             (!job->summary && job->n_submitted >= job->allowed)) {
             job->step = job->summary ? STEP_SUMMARIES : STEP_OVER;
             return;
         }
-        const struct notice_name *name = &job->names.items[job->at];
+        struct notice_name *name = &job->names.items[job->at];
         struct notice_item *item = NULL;
         int r = notice_item_read(&source, name->kind, name->name, &item);
-        if (r == 1 && job->summary) {
+        bool relayed = notice_kind_relayed(name->kind);
+        if (r == 1 && relayed && job->n_submitted >= job->allowed) {
+            notice_item_free(
+                job->dirs->spool, item); // over the hour's measure, and no trouble to be summed up
+        } else if (r == 1 && job->summary && !relayed) {
             job->items[job->n_items++] = item;
         } else if (r == 1) {
             r = submit(job, &item, 1, false);
@@ -143,6 +147,8 @@ static void step_read(struct notice_job *job)
             job->step = STEP_OVER;
             return;
         }
+        if (relayed)
+            name->name[0] = '\0'; // no status file remembers that it was told
         job->at++;
     }
 }

@@ -42,24 +42,26 @@ static void append_words(
     struct buffer *out, const struct notice_source *source, const struct notice_item *item, int64_t until)
 {
     char date[MAIL_DATE_SIZE];
-    bool failed = item->kind == NOTICE_FAILED;
+    bool failed = item->kind == NOTICE_FAILED, relayed = notice_kind_relayed(item->kind);
     buffer_format(out, "This is the mail system of %s.\r\n\r\n%s\r\n\r\n", source->config->domain,
-        failed ? "Your message could not be delivered to:"
-               : "Your message has not been delivered yet. You need not send it again. It waits for:");
+        failed    ? "Your message could not be delivered to:"
+        : relayed ? "Your message was handed on, to a server that does not tell of success. This is the last "
+                    "that\r\nyou hear of it, unless it cannot be delivered there. It is on its way to:"
+                  : "Your message has not been delivered yet. You need not send it again. It waits for:");
     for (size_t i = 0; i < item->n_recipients; i++) {
         const struct notice_recipient *recipient = &item->recipients[i];
         buffer_format(out, "  %s\r\n", recipient->address);
         if (recipient->reply)
             buffer_format(out, "      %s\r\n", recipient->reply);
     }
-    if (!failed) {
+    if (item->kind == NOTICE_DELAYED) {
         mail_date_format(until, date);
         buffer_format(out, "\r\nIt is tried again until %s.\r\n", date);
-    } else if (item->status->reason == STATUS_REASON_EXPIRED) {
+    } else if (failed && item->status->reason == STATUS_REASON_EXPIRED) {
         buffer_text(out, "\r\nIt was tried again and again, and is given up now.\r\n");
     }
-    buffer_text(out, failed ? "\r\nNobody tries it any more. The header of your message is attached.\r\n"
-                            : "\r\nThe header of your message is attached.\r\n");
+    buffer_format(out, "\r\n%s%s is attached.\r\n", failed ? "Nobody tries it any more. " : "",
+        item->whole ? "Your message" : "The header of your message");
 }
 
 // The part that programs read, RFC 3464 section 2.
@@ -82,9 +84,9 @@ static void append_status(
             notice_kind_name(item->kind), recipient->status);
         const char *reply = recipient->reply;
         bool smtp = reply && strspn(reply, "0123456789") == 3;
-        if (smtp && last && last->relay)
+        if (smtp && last && last->relay && !notice_kind_relayed(item->kind))
             buffer_format(out, "Remote-MTA: dns; %.*s\r\n", (int)strcspn(last->relay, ":"), last->relay);
-        if (reply)
+        if (reply && !notice_kind_relayed(item->kind))
             buffer_format(out, "Diagnostic-Code: %s; %s\r\n", smtp ? "smtp" : "x-outtray", reply);
         if (last)
             append_date(out, "Last-Attempt-Date", &last->at);
@@ -99,14 +101,16 @@ int notice_text_one(
     if (!item->n_recipients)
         return notice_text_summary(source, &item, 1, out);
     const struct status *status = item->status;
-    bool failed = item->kind == NOTICE_FAILED;
+    static const char *const subjects[NOTICE_KINDS] = {[NOTICE_FAILED] = "Undelivered mail",
+        [NOTICE_DELAYED] = "Delayed mail (it is still being tried)",
+        [NOTICE_RELAYED] = "Mail handed on",
+        [NOTICE_RELAYED_PARTLY] = "Mail handed on"};
     char boundary[64];
     int64_t first = status->n_attempts ? clock_ns(&status->attempts[0].at) : now;
     int64_t until = first + source->config->retry.give_up_after_ms * CLOCK_MS;
     (void)snprintf(boundary, sizeof boundary, "=_%llu.%lld", (unsigned long long)item->inode, (long long)now);
     append_head(out, source, item, notice_kind_name(item->kind));
-    buffer_format(
-        out, "Subject: %s\r\n", failed ? "Undelivered mail" : "Delayed mail (it is still being tried)");
+    buffer_format(out, "Subject: %s\r\n", subjects[item->kind]);
     if (status->message_id && strlen(status->message_id) < NOTICE_TEXT_MAX) {
         buffer_text(out, "References: ");
         append_plain(out, status->message_id);
@@ -121,7 +125,8 @@ int notice_text_one(
     buffer_format(out, "\r\n--%s\r\nContent-Type: message/delivery-status\r\n\r\n", boundary);
     append_status(out, source, item, until);
     if (item->head)
-        buffer_format(out, "\r\n--%s\r\nContent-Type: text/rfc822-headers\r\n%s\r\n%s", boundary,
+        buffer_format(out, "\r\n--%s\r\nContent-Type: %s\r\n%s\r\n%s", boundary,
+            item->whole ? "message/rfc822" : "text/rfc822-headers",
             item->head_encoded ? "Content-Transfer-Encoding: quoted-printable\r\n" : "", item->head);
     buffer_format(out, "\r\n--%s--\r\n", boundary);
     return buffer_error(out);

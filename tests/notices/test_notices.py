@@ -203,6 +203,126 @@ def test_malformed_message(house):
     assert "odd" in parsed.get_content() and "no recipients" in parsed.get_content()
 
 
+def whole(parsed):
+    """The returned message of a notice with RET=FULL."""
+    *_, last = parsed.iter_parts()
+    assert last.get_content_type() == "message/rfc822"
+    return last.get_content()
+
+
+FULL = b"X-Sender: <jane@inside.example> RET=FULL\nX-Receiver: <b@example.net>\n"
+
+
+def test_whole_message_comes_back(house):
+    """RET=FULL: header and body, without what the envelope was or hides; and the notice is still a report."""
+    agent = house(REFUSE, notify="sender")
+    agent.spool.drop("acme", FULL + b"Bcc: c@example.net\nX-Outtray-Priority: high\n" + MESSAGE + b"..\n.dot\nbare\rcr\r\r\nend\n")
+    [(accepted, parsed)] = once(agent, 1)
+    original = whole(parsed)
+    assert original["Subject"] == "hello" and original["Message-ID"] == "<one@inside.example>"
+    assert not {"bcc", "x-sender", "x-receiver", "x-outtray-priority"} & {name.lower() for name in original.keys()}
+    assert b"..\r\n.dot\r\nbare\r\ncr\r\nend\r\n" in accepted.data
+    assert "c@example.net" not in accepted.data.decode()
+    text, status, _ = parsed.iter_parts()
+    assert "Your message is attached." in text.get_content() and status.get_content_type() == "message/delivery-status"
+
+
+@pytest.mark.parametrize("body", ["Grüße\n".encode(), b"x" * 999 + b"\n", b"x\n" * 140000],
+                         ids=["8bit", "long line", "large"])
+def test_what_a_notice_cannot_carry_whole(house, body):
+    """Then the header comes back, as without RET=FULL: a notice needs nothing that a server may lack."""
+    agent = house(REFUSE, notify="sender")
+    agent.spool.drop("acme", FULL + MESSAGE + body)
+    [(accepted, parsed)] = once(agent, 1)
+    _, _, _, head = report(parsed)
+    assert "Subject: hello" in head and accepted.data.isascii()
+
+
+@pytest.mark.parametrize("keys", [{"notify": "ops@acme.example"}, {"notify": "sender", "delay_warning": "10m"}])
+def test_whole_only_to_the_sender_and_of_failures(house, keys):
+    """The operator did not ask for it, and RFC 3461 section 4.3 wants it of failures alone."""
+    agent = house(REFUSE if "delay_warning" not in keys else LATER, **keys)
+    agent.spool.drop("acme", FULL + MESSAGE)
+    first = once(agent, 1)
+    agent.clock.advance(700)
+    [(_, parsed)] = first or once(agent)
+    assert "Subject: hello" in report(parsed)[3]
+
+
+# Notices of success that were asked for where the server gives none, RFC 3461 section 5.2.2.
+
+NO_DSN = "ehlo PIPELINING 8BITMIME ENHANCEDSTATUSCODES"
+ASKED = b"X-Sender: <jane@inside.example> ENVID=Q1 RET=FULL\nX-Receiver: <a@example.net> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;A@example.net\n"
+
+
+def test_relayed(house):
+    agent = house(NO_DSN, notify="sender")
+    agent.spool.drop("acme", ASKED + b"X-Receiver: <n@example.net>\nX-Receiver: <o@example.net> NOTIFY=FAILURE\n" + MESSAGE)
+    [(accepted, parsed)] = once(agent, 0)
+    assert (accepted.mail, accepted.rcpts) == ("<>", ["jane@inside.example"])
+    text, whole_fields, [recipient], head = report(parsed)
+    assert whole_fields["Original-Envelope-Id"] == "Q1"
+    assert recipient["Original-Recipient"] == "rfc822; A@example.net"
+    assert recipient["Final-Recipient"] == "rfc822; a@example.net"
+    assert (recipient["Action"], recipient["Status"]) == ("relayed", "2.0.0")
+    assert "handed on" in text and "n@example.net" not in text and "o@example.net" not in text
+    assert "Subject: hello" in head and parsed["References"] == "<one@inside.example>"
+    for _ in range(3):
+        agent.clock.advance(3600)
+        assert len(once(agent, 0)) == 1
+    assert agent.spool.counts("acme")["failed"] == 0 and os.listdir(agent.spool.path("acme") / ".notices") == []
+
+
+@pytest.mark.parametrize("script, keys, head", [
+    ("ehlo PIPELINING DSN", {"notify": "sender"}, ASKED),  # the server tells
+    (NO_DSN, {}, ASKED), (NO_DSN, {"notify": "ops@acme.example"}, ASKED),  # nobody is to be told, or not the sender
+    (NO_DSN, {"notify": "sender"}, b"X-Sender: <>\nX-Receiver: <a@example.net> NOTIFY=SUCCESS\n"),
+    (NO_DSN, {"notify": "sender"}, b"X-Receiver: <a@example.net> NOTIFY=SUCCESS\nAuto-Submitted: auto-replied\n"),
+    (NO_DSN, {"notify": "sender"}, b"X-Receiver: <a@example.net> NOTIFY=NEVER\n"), (NO_DSN, {"notify": "sender"}, b""),
+], ids=["server has DSN", "none", "operator", "null sender", "automatic", "never", "nobody asked"])
+def test_not_relayed(house, script, keys, head):
+    agent = house(script, **keys)
+    agent.spool.drop("acme", head + MESSAGE)
+    assert once(agent, 0) == [] or head.endswith(b"auto-replied\n")
+    assert len(agent.server.accepted) == 1
+
+
+def test_relayed_where_another_recipient_fails(house):
+    """Two reports: of who has it by a server that tells no more, and of who does not get it."""
+    agent = house(NO_DSN, REFUSE, notify="sender")
+    agent.spool.drop("acme", ASKED.replace(b" RET=FULL", b"") + b"X-Receiver: <b@example.net>\n" + MESSAGE)
+    found = sorted(report(parsed)[2][0]["Action"] for _, parsed in once(agent, 1))
+    assert found == ["failed", "relayed"]
+
+
+def test_relayed_after_a_retry(house):
+    """Who had it at once is told of when the last has it, by the same server."""
+    agent = house(NO_DSN, "on RCPT n@: once 451 4.3.0 later", notify="sender")
+    agent.spool.drop("acme", ASKED + b"X-Receiver: <n@example.net>\n" + MESSAGE)
+    assert once(agent, 1) == []
+    agent.clock.advance(120)
+    [(_, parsed)] = once(agent, 0)
+    assert [recipient["Final-Recipient"] for recipient in report(parsed)[2]] == ["rfc822; a@example.net"]
+
+
+def test_relayed_beside_a_digest_and_above_the_cap(house):
+    """Not summed up: each is its sender's, and what is over the hour's measure is left out."""
+    agent = house(NO_DSN, notify="sender", digest="15m")
+    agent.start()
+    for i in range(70):
+        agent.spool.drop("acme", ASKED + MESSAGE, f"m{i}")
+    agent.spool.wait_counts("acme", sent=70, seconds=60)
+    agent.clock.advance(16 * 60)
+    wait_until(lambda: len(notices(agent)) == 60, 60, lambda: len(notices(agent)))
+    wait_until(lambda: agent.spool.quiet("acme"), what="quiet")
+    agent.clock.advance(3700)
+    agent.spool.drop("acme", ASKED + MESSAGE)
+    agent.spool.wait_counts("acme", sent=131)
+    agent.clock.advance(16 * 60)
+    wait_until(lambda: len(notices(agent)) == 61, 30, lambda: len(notices(agent)))
+    assert {report(parsed)[2][0]["Action"] for _, parsed in notices(agent)} == {"relayed"}
+
+
 def test_header_that_is_not_ascii(house):
     agent = house(REFUSE, "ehlo PIPELINING", notify="sender")
     agent.spool.drop("acme", "Subject: Grüße an alle\nFrom: Jäne <jane@inside.example>\nTo: b@example.net\n\ntext\n".encode())
