@@ -114,8 +114,10 @@ static int gather_name(struct act *act, const char *name, struct picks *picks)
         code = cli_fail(verb, EX_USAGE, "%zu messages are called `%s`; say which:", workable, name);
         for (size_t i = 0; i < found.n; i++) {
             char *path = is_workable(act, &found.items[i]) ? select_path(&found.items[i]) : NULL;
-            if (path)
-                (void)fprintf(stderr, "  %s\n", path);
+            char *clean = path ? observe_clean(path, true) : NULL;
+            if (clean)
+                (void)fprintf(stderr, "  %s\n", clean);
+            free(clean);
             free(path);
         }
     } else {
@@ -225,7 +227,10 @@ static int tell(struct act *act, const struct act_item *items, size_t n, bool na
             code = cli_fail(verb, own, "%s%s %s", path ? path : item->picked->name,
                 item->outcome == ACT_FAILED ? ":" : "", item->words);
         } else if (!act->json) {
-            printf("%s: %s\n", path ? path : item->picked->name, item->words);
+            queue_print(path ? path : item->picked->name);
+            printf(": ");
+            queue_print(item->words);
+            printf("\n");
         }
         free(path);
     }
@@ -281,7 +286,8 @@ int act_run(struct act *act, int argc, char **argv)
     if (code == EX_OK) {
         code = gather(act, argc, argv, &picks);
         int asked = act->confirm && picks.n ? act->confirm(act, &picks) : EX_OK;
-        int worked = asked == EX_OK && (picks.n || argc == 1) ? work(act, &picks, argc > 1) : asked;
+        int worked =
+            asked == EX_OK && (picks.n || argc == 1 || act->json) ? work(act, &picks, argc > 1) : asked;
         code = worked != EX_OK ? worked : code;
         if (code == EX_OK)
             code = act->select.queue.code; // what could not be read

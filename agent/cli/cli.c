@@ -2,6 +2,7 @@
 #include "agent/cli/cli.h"
 #include "agent/cli/verbs.h"
 
+#include "agent/observe/json.h"
 #include "config/nearest.h"
 #include "spool-format/address.h"
 
@@ -27,11 +28,16 @@ static const char *mailbox_problem(const char *text)
 
 const struct config_checks cli_config_checks = {.address = address_problem, .mailbox = mailbox_problem};
 
+// Names and words of others stand in it: nothing of them reaches the terminal but text.
 static void say(const struct cli_verb *verb, const char *format, va_list arguments)
 {
-    (void)fprintf(stderr, "outtray %s: ", verb->name);
-    (void)vfprintf(stderr, format, arguments);
-    (void)fputc('\n', stderr);
+    char *text = NULL;
+    if (vasprintf(&text, format, arguments) < 0)
+        text = NULL;
+    char *clean = text ? observe_clean(text, true) : NULL;
+    (void)fprintf(stderr, "outtray %s: %s\n", verb->name, clean ? clean : "out of memory");
+    free(clean);
+    free(text);
 }
 
 int cli_usage(const struct cli_verb *verb, const char *format, ...)

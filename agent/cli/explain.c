@@ -107,8 +107,7 @@ static int open_message(const struct cli_verb *verb, const char *file, struct st
         *ret_code = cli_fail(
             verb, EX_NOINPUT, "%s is %s, which the agent leaves alone", file, kind_of(found.st_mode));
     else if (fd < 0)
-        *ret_code = cli_fail(verb, errno == ENOENT || errno == ENOTDIR ? EX_NOINPUT : EX_IOERR, "%s: %s",
-            file, strerror(errno));
+        *ret_code = cli_fail(verb, errno == EIO ? EX_IOERR : EX_NOINPUT, "%s: %s", file, strerror(errno));
     else
         *ret_code = cli_fail(verb, EX_NOINPUT, "%s is no regular file but %s, which the agent leaves alone",
             file, kind_of(ret_stat->st_mode));

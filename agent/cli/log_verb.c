@@ -29,6 +29,7 @@ struct log_verb {
     size_t last;    // show only so many lines; SIZE_MAX: all
     char **ring;    // of the last lines that fit
     size_t n, next; // lines in the ring, and its next place
+    bool fitted;    // a line was chosen
     bool live;      // the ring was shown: lines are printed at once
 };
 
@@ -68,6 +69,7 @@ static int one_line(struct log_verb *log, const char *line)
     json_t *parsed = log->json || !log_filter_is_empty(&log->filter) ? log_filter_parse(line) : NULL;
     bool fits = log_filter_is_empty(&log->filter) || (parsed && log_filter_fits(&log->filter, parsed));
     int r = 0;
+    log->fitted = log->fitted || fits;
     if (fits && (log->live || log->last == SIZE_MAX))
         r = print_line(log, line, parsed);
     else if (fits && log->last > 0)
@@ -192,6 +194,8 @@ static int run(struct log_verb *log, struct tail *tail)
         r = one_line(log, tail->line.data); // the last one has no line end
     if (r == 0)
         show_ring(log);
+    if (r == 0 && !log->fitted && !log_filter_is_empty(&log->filter) && !log->follow)
+        (void)fprintf(stderr, "outtray log: no line fits\n");
     if (r == 0 && log->follow && tail->path)
         r = follow(log, tail);
     if (tail->path)
