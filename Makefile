@@ -45,8 +45,9 @@ $(BUILD)/unit/test_%: $(BUILD)/tests/unit/test_%.o $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-# What tries to leave the sandbox.
-all: $(BUILD)/sandbox/leave
+# What tries to leave the sandbox, and what asks the helper for too much.
+SANDBOX := $(BUILD)/sandbox/leave $(BUILD)/sandbox/ask
+all: $(SANDBOX)
 $(BUILD)/sandbox/%: $(BUILD)/tests/sandbox/%.o $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -59,7 +60,7 @@ $(BUILD)/bench/trickle: tests/bench/sink/dialogue.h
 
 asan: ## the program and its unit tests with ASan, UBSan and the settable clock, in build-asan/
 	$(MAKE) BUILD=build-asan OPT='-O1 -g -fno-omit-frame-pointer' HARDEN='-fstack-protector-strong -fPIE' DEFS=-DOUTTRAY_TEST_CLOCK \
-	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined' build-asan/outtray build-asan/sandbox/leave units
+	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined' build-asan/outtray build-asan/sandbox/leave build-asan/sandbox/ask units
 
 units: $(UNITS)
 

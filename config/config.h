@@ -11,6 +11,7 @@
 #ifndef OUTTRAY_CONFIG_CONFIG_H
 #define OUTTRAY_CONFIG_CONFIG_H
 
+#include "opener.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -102,7 +103,8 @@ struct config_account {
     uint16_t port;
     const char *username; // default: email
     const char *password_file;
-    struct config_oauth oauth; // filled in for google and microsoft only
+    const struct opener *opener; // of the files that are named here; NULL: this process itself
+    struct config_oauth oauth;   // filled in for google and microsoft only
     struct config_tls tls;
     struct config_limits limits;
     struct config_timeouts timeouts;
@@ -196,10 +198,12 @@ struct config_findings {
 void config_findings_release(struct config_findings *findings);
 
 // What only the rooms above know: whether a text is an address or a mailbox ("Name <a@b>" or "a@b"). Each
-// answers NULL for yes, else a constant text with the reason. NULL functions accept everything.
+// answers NULL for yes, else a constant text with the reason. NULL functions accept everything. And who opens
+// the files that are named.
 struct config_checks {
     const char *(*address)(const char *text);
     const char *(*mailbox)(const char *text);
+    const struct opener *opener; // what the accounts get; must outlive the configuration
 };
 
 // Loads path. 0 and *ret_config with one reference (drop it with config_unref), or negative errno: -EINVAL

@@ -259,6 +259,7 @@ void resolve_account(struct reader *reader, struct account_draft *draft)
 {
     struct work work = {reader, draft, &draft->account, {NULL, "accounts"}, {NULL, draft->account.name}};
     work.path.up = &work.top;
+    draft->account.opener = reader->checks->opener;
     const struct tree_node *auth = tree_get(draft->map, "auth");
     if (draft->map->kind != TREE_MAP || !auth || auth->kind != TREE_SCALAR ||
         strcmp(auth->text, config_auth_name(draft->account.auth)) != 0)

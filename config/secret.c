@@ -1,5 +1,6 @@
 // Secrets: held in memory that is wiped, read from files that nobody else can read or replace.
 #include "secret.h"
+#include "opener.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -107,14 +108,14 @@ static int open_credential(const char *name, int *ret_fd)
     return 0;
 }
 
-static int open_secret(const char *path, int *ret_fd, struct stat *ret_stat)
+static int open_secret(const char *path, const struct opener *opener, int *ret_fd, struct stat *ret_stat)
 {
     FD fd = -1;
     bool credential = path[0] != '/';
     if (!credential) {
-        fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        if (fd < 0 && errno != ENOENT)
-            return errno == ENXIO ? -EINVAL : -errno; // a socket
+        fd = opener_open(opener, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (fd < 0 && fd != -ENOENT)
+            return fd == -ENXIO ? -EINVAL : fd; // a socket
         credential = fd < 0;
     }
     if (fd < 0) {
@@ -144,7 +145,7 @@ int secret_check_file(const char *path)
 {
     FD fd = -1;
     struct stat status;
-    return open_secret(path, &fd, &status);
+    return open_secret(path, NULL, &fd, &status);
 }
 
 // Reads up to size octets; the file may be shorter or longer than it said.
@@ -164,11 +165,11 @@ static int read_all(int fd, char *buffer, size_t size, size_t *ret_length)
     return 0;
 }
 
-int secret_read_file(struct secret *secret, const char *path)
+int secret_read_file(struct secret *secret, const char *path, const struct opener *opener)
 {
     FD fd = -1;
     struct stat status;
-    int result = open_secret(path, &fd, &status);
+    int result = open_secret(path, opener, &fd, &status);
     if (result < 0)
         return result;
     size_t size = SECRET_SIZE_MAX + LINE_END_MAX + 1, length = 0;
@@ -206,6 +207,10 @@ const char *secret_problem(int error)
         return "must be a regular file that holds the secret, not empty and without NUL octets";
     case -E2BIG:
         return "is larger than 64 kB; that is no secret";
+    case -EPIPE:
+        return "lies beyond the agent's sandbox, and the helper process that could open it has ended: "
+               "restart "
+               "the agent";
     case -ENOMEM:
         return "cannot be read: memory is short";
     default:

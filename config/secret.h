@@ -10,6 +10,7 @@
 #ifndef OUTTRAY_CONFIG_SECRET_H
 #define OUTTRAY_CONFIG_SECRET_H
 
+#include "opener.h"
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -33,10 +34,10 @@ bool secret_can_lock(size_t n);
 // Reads a secret file: opened with O_NOFOLLOW, a regular file, owned by the caller or root, mode & 077 == 0;
 // one final line end is dropped. A relative path is looked up in $CREDENTIALS_DIRECTORY (systemd's
 // LoadCredential), and so is an absolute path that does not exist, by its last component; files there are
-// exempt from the mode check. 0 or negative errno: -ENOENT, -EACCES, -ELOOP (symlink), -EPERM (owner or
-// mode), -EINVAL (not regular, empty, NUL inside), -E2BIG. secret_problem() says it in words with the way
-// out.
-int secret_read_file(struct secret *secret, const char *path);
+// exempt from the mode check. What this process may not open is left to opener, where there is one. 0 or
+// negative errno: -ENOENT, -EACCES, -ELOOP (symlink), -EPERM (owner or mode), -EINVAL (not regular, empty,
+// NUL inside), -E2BIG. secret_problem() says it in words with the way out.
+int secret_read_file(struct secret *secret, const char *path, const struct opener *opener);
 
 // Checks what secret_read_file would do without reading the content. Same results.
 int secret_check_file(const char *path);

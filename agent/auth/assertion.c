@@ -26,23 +26,13 @@ static void keys_release(struct keys *keys)
 #define KEYS   __attribute__((cleanup(keys_release))) struct keys
 #define SECRET __attribute__((cleanup(secret_release))) struct secret
 
-static int certificate_read(const char *path, X509 **ret_certificate)
+static int certificate_read(const struct config_account *account, X509 **ret_certificate)
 {
     struct buffer text;
     buffer_init(&text, CERTIFICATE_FILE_MAX);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), error = fd < 0 ? -errno : 0;
-    while (!error) {
-        char *to = buffer_reserve(&text, 4096);
-        ssize_t n = to ? read(fd, to, 4096) : buffer_error(&text);
-        if (n == 0)
-            break;
-        if (n > 0)
-            buffer_grew(&text, (size_t)n);
-        else if (!to)
-            error = buffer_error(&text);
-        else if (errno != EINTR)
-            error = -errno;
-    }
+    int fd = opener_open(
+        account->opener, account->oauth.certificate_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int error = fd < 0 ? fd : buffer_read(&text, fd);
     if (fd >= 0)
         close(fd);
     if (!error)
@@ -51,10 +41,12 @@ static int certificate_read(const char *path, X509 **ret_certificate)
     return error;
 }
 
-static int keys_read(const struct config_oauth *oauth, struct keys *keys, char words[static OAUTH_WORDS_MAX])
+static int keys_read(
+    const struct config_account *account, struct keys *keys, char words[static OAUTH_WORDS_MAX])
 {
+    const struct config_oauth *oauth = &account->oauth;
     SECRET pem = {0};
-    int error = secret_read_file(&pem, oauth->key_file);
+    int error = secret_read_file(&pem, oauth->key_file, account->opener);
     if (error) {
         words_set(words, "key file %s %s", oauth->key_file, secret_problem(error));
         return error;
@@ -64,7 +56,7 @@ static int keys_read(const struct config_oauth *oauth, struct keys *keys, char w
         words_set(words, "key file %s holds no private key in PEM without a passphrase", oauth->key_file);
         return error;
     }
-    error = certificate_read(oauth->certificate_file, &keys->certificate);
+    error = certificate_read(account, &keys->certificate);
     if (error == -EBADMSG || error == -E2BIG)
         words_set(words, "certificate file %s holds no certificate in PEM", oauth->certificate_file);
     else if (error)
@@ -97,7 +89,7 @@ int assertion_client(
     const struct config_oauth *oauth = &account->oauth;
     KEYS keys = {0};
     char thumbprint[PKCE_SIZE], id[PKCE_SIZE];
-    int error = keys_read(oauth, &keys, words);
+    int error = keys_read(account, &keys, words);
     if (error)
         return error;
     if (jwt_thumbprint(keys.certificate, thumbprint) || pkce_random(id)) {
@@ -113,10 +105,12 @@ int assertion_client(
 }
 
 // The JSON key file that Google's console gives out.
-static int service_read(const char *path, json_t **ret_json, char words[static OAUTH_WORDS_MAX])
+static int service_read(
+    const struct config_account *account, json_t **ret_json, char words[static OAUTH_WORDS_MAX])
 {
+    const char *path = account->oauth.key_file;
     SECRET text = {0};
-    int error = secret_read_file(&text, path);
+    int error = secret_read_file(&text, path, account->opener);
     if (error) {
         words_set(words, "key file %s %s", path, secret_problem(error));
         return error;
@@ -141,7 +135,7 @@ int assertion_service_account(
     JSON_SECRET *file = NULL;
     KEYS keys = {0};
     SECRET pem = {0};
-    int error = service_read(oauth->key_file, &file, words);
+    int error = service_read(account, &file, words);
     if (error)
         return error;
     const char *text = json_secret_text(file, "private_key"), *id = json_secret_text(file, "private_key_id");

@@ -31,7 +31,7 @@ int credentials_load(struct keeper *keeper, const struct config_account *account
         return 0;
     if (account->auth != CONFIG_AUTH_BASIC)
         return credentials_load_token(keeper, account, ret_credentials, problem);
-    int error = secret_read_file(&ret_credentials->secret, account->password_file);
+    int error = secret_read_file(&ret_credentials->secret, account->password_file, account->opener);
     if (error) {
         (void)snprintf(
             problem, OAUTH_WORDS_MAX, "password file %s %s", account->password_file, secret_problem(error));

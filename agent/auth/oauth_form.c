@@ -51,7 +51,7 @@ static int form_client(
     if (!*oauth->client_secret_file)
         return 0;
     struct secret secret = {0};
-    int error = secret_read_file(&secret, oauth->client_secret_file);
+    int error = secret_read_file(&secret, oauth->client_secret_file, account->opener);
     if (error)
         words_set(words, "client secret file %s %s", oauth->client_secret_file, secret_problem(error));
     else

@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BUFFER_CAPACITY_FIRST 240
+#define BUFFER_READ_SIZE      4096
 
 void buffer_init(struct buffer *buffer, size_t max)
 {
@@ -145,4 +147,18 @@ char *buffer_detach(struct buffer *buffer, size_t *ret_length)
         *ret_length = buffer->length;
     buffer_init(buffer, buffer->max);
     return data;
+}
+
+int buffer_read(struct buffer *buffer, int fd)
+{
+    for (;;) {
+        char *to = buffer_reserve(buffer, BUFFER_READ_SIZE);
+        ssize_t n = to ? read(fd, to, BUFFER_READ_SIZE) : 0;
+        if (n > 0)
+            buffer_grew(buffer, (size_t)n);
+        else if (n == 0)
+            return buffer_error(buffer);
+        else if (errno != EINTR)
+            return -errno;
+    }
 }

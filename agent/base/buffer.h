@@ -34,6 +34,8 @@ int buffer_format(struct buffer *buffer, const char *format, ...) __attribute__(
 // many were put.
 char *buffer_reserve(struct buffer *buffer, size_t length);
 void buffer_grew(struct buffer *buffer, size_t length);
+// Appends what a descriptor gives until its end. 0, the buffer's error, or what read(2) said.
+int buffer_read(struct buffer *buffer, int fd);
 int buffer_error(const struct buffer *buffer);
 // Drops what lies behind length (at most buffer->length), and forgets a failure with it.
 void buffer_truncate(struct buffer *buffer, size_t length);

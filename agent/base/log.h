@@ -12,6 +12,8 @@
 #define OUTTRAY_AGENT_BASE_LOG_H
 
 #include "buffer.h"
+#include "config/opener.h"
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,10 +28,13 @@ struct log;
 // Where the lines go.
 struct log_target {
     bool json;
-    const char *file; // "": standard error, or with syslog nowhere
-    int facility;     // of syslog: LOG_MAIL, LOG_DAEMON, … (syslog(3)); LOG_NO_SYSLOG: none
+    const char *file;            // "": standard error, or with syslog nowhere
+    int facility;                // of syslog: LOG_MAIL, LOG_DAEMON, … (syslog(3)); LOG_NO_SYSLOG: none
+    const struct opener *opener; // asked where open(2) says EACCES; opens with the same flags. NULL: nobody
 };
-#define LOG_NO_SYSLOG (-1)
+#define LOG_NO_SYSLOG  (-1)
+#define LOG_OPEN_FLAGS (O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+#define LOG_OPEN_MODE  0640
 
 // The file is opened for appending (O_NOFOLLOW, mode 0640). 0 or negative errno. A syslog that is not there
 // is no error: it is looked for again, and lines until then are lost and counted.

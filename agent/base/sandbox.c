@@ -126,16 +126,37 @@ static bool covers_path(const struct sandbox *entered, const struct sandbox_path
     return false;
 }
 
+bool sandbox_connects(const struct sandbox *entered, const struct sandbox_state *state, uint16_t port)
+{
+    return !state->tcp || has_port(entered->connect, entered->n_connect, port);
+}
+
+bool sandbox_writes(const struct sandbox *sandbox, const char *path)
+{
+    char *real = realpath(path, NULL);
+    bool found = false;
+    for (size_t i = 0; !found && i < sandbox->n_paths; i++) {
+        if (sandbox->paths[i].access == SANDBOX_READ)
+            continue;
+        char *root = realpath(sandbox->paths[i].path, NULL);
+        found = is_below(path, sandbox->paths[i].path) || (real && root && is_below(real, root));
+        free(root);
+    }
+    free(real);
+    return found;
+}
+
 bool sandbox_covers(const struct sandbox *entered, const struct sandbox_state *state,
-    const struct sandbox *wanted, char *words, size_t size)
+    const struct sandbox *wanted, bool broker, char *words, size_t size)
 {
     for (size_t i = 0; state->landlock && i < wanted->n_paths; i++)
-        if (!covers_path(entered, &wanted->paths[i])) {
+        if (!covers_path(entered, &wanted->paths[i]) &&
+            !(broker && wanted->paths[i].access != SANDBOX_WRITE)) {
             (void)snprintf(words, size, "the sandbox was entered without %s", wanted->paths[i].path);
             return false;
         }
-    for (size_t i = 0; state->tcp && i < wanted->n_connect; i++)
-        if (!has_port(entered->connect, entered->n_connect, wanted->connect[i])) {
+    for (size_t i = 0; !broker && i < wanted->n_connect; i++)
+        if (!sandbox_connects(entered, state, wanted->connect[i])) {
             (void)snprintf(words, size, "the sandbox was entered without port %u", wanted->connect[i]);
             return false;
         }

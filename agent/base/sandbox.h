@@ -63,9 +63,14 @@ void sandbox_probe(struct sandbox_state *ret_state);
 // "Landlock 7 (files and TCP ports), seccomp": in words, what of it is there.
 void sandbox_words(const struct sandbox_state *state, char *words, size_t size);
 // Whether one entered as `state` lets the other's wishes pass. The first that it does not is described in
-// words, `size` octets; true where all pass.
+// words, `size` octets; true where all pass. With `broker`, what a broker (broker.h) can hand over counts as
+// passing: files to read, the log, connections.
 bool sandbox_covers(const struct sandbox *entered, const struct sandbox_state *state,
-    const struct sandbox *wanted, char *words, size_t size);
+    const struct sandbox *wanted, bool broker, char *words, size_t size);
+// Whether one entered as `state` lets connect(2) have this port.
+bool sandbox_connects(const struct sandbox *entered, const struct sandbox_state *state, uint16_t port);
+// Whether what was added lets the file at this path be written or made, wherever links lead.
+bool sandbox_writes(const struct sandbox *sandbox, const char *path);
 
 // seccomp.c: the second wall alone. 0, -ENOSYS where the kernel or the processor is not known, or an errno.
 int seccomp_enter(void);

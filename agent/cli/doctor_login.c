@@ -21,7 +21,7 @@
 static bool load_password(struct doctor *doctor, struct doctor_login *login)
 {
     const struct config_account *account = doctor->account;
-    int error = secret_read_file(&login->secret, account->password_file);
+    int error = secret_read_file(&login->secret, account->password_file, NULL);
     login->username = account->username;
     if (!error) {
         doctor_detail(doctor, "password of %s, from %s", account->username, account->password_file);

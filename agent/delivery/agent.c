@@ -114,6 +114,8 @@ static int agent_start(struct agent *agent, const struct config *config)
     if (!error)
         error = multi_new(dispatch->loop, &dispatch->multi);
     if (!error)
+        multi_set_broker(dispatch->multi, &agent->broker, &agent->sandbox, &agent->walls);
+    if (!error)
         error = agent_watch_signals(agent);
     if (!error)
         error = hooks_attach(&agent->hooks, dispatch->loop, &dispatch->events);
@@ -197,7 +199,7 @@ static void agent_raise_limits(struct dispatch *dispatch)
     (void)prctl(PR_SET_DUMPABLE, 0); // secrets must not get into core files
 }
 
-struct log_target agent_log_target(const struct config *config)
+struct log_target agent_log_target(const struct agent *agent, const struct config *config)
 {
     static const int facilities[] = {
         [CONFIG_SYSLOG_NONE] = LOG_NO_SYSLOG,
@@ -218,6 +220,7 @@ struct log_target agent_log_target(const struct config *config)
         .json = config->log.format == CONFIG_LOG_JSON,
         .file = config->log.file,
         .facility = facilities[config->log.syslog],
+        .opener = agent->log_file.open ? &agent->log_file : NULL,
     };
 }
 
@@ -231,17 +234,12 @@ static int agent_open_libraries(void)
     return good ? 0 : -ENOMEM;
 }
 
-// Without either the agent is as good an agent.
-static void agent_open_helpers(struct agent *agent)
+// Without it the agent is as good an agent.
+static void agent_open_notify(struct agent *agent)
 {
-    struct log *log = agent->dispatch.log;
-    int error = hooks_init(&agent->hooks, log);
+    int error = notify_open(&agent->notify);
     if (error)
-        log_event(log, LOG_WARNING_LEVEL, "hooks_ended",
-            "the helper for hooks cannot be started; none is run", "reason", strerror(-error), NULL);
-    error = notify_open(&agent->notify);
-    if (error)
-        log_event(log, LOG_WARNING_LEVEL, "notify_failed",
+        log_event(agent->dispatch.log, LOG_WARNING_LEVEL, "notify_failed",
             "the service manager cannot be told that the agent is ready (see NOTIFY_SOCKET)", "reason",
             strerror(-error), NULL);
 }
@@ -283,6 +281,8 @@ static void agent_close(struct agent *agent)
         close(dispatch->spool_fd);
     if (!agent->hooks.loop) // it never came to a loop
         hooks_release(&agent->hooks);
+    if (agent->broker.fd >= 0)
+        close(agent->broker.fd);
     notify_close(agent->notify);
     sandbox_release(&agent->sandbox);
     log_close(dispatch->log);
@@ -290,17 +290,18 @@ static void agent_close(struct agent *agent)
 
 int agent_run(const struct config *config, const struct config_checks *checks, bool once)
 {
-    struct agent agent = {.checks = checks, .lock_fd = -1, .signal_fd = -1, .hooks.fd = -1};
+    struct agent agent = {.lock_fd = -1, .signal_fd = -1, .hooks.fd = -1, .broker.fd = -1};
     struct dispatch *dispatch = &agent.dispatch;
     dispatch->once = once;
     dispatch->spool_fd = dispatch->state_fd = -1;
     umask(0027);
     agent_raise_limits(dispatch);
-    struct log_target target = agent_log_target(config);
+    struct log_target target = agent_log_target(&agent, config);
     int error = log_open(&target, &dispatch->log);
     if (error)
         return agent_fail(EX_CANTCREAT, "the log cannot be opened:", config->log.file, error);
-    agent_open_helpers(&agent);
+    agent_start_helper(&agent, config, checks);
+    agent_open_notify(&agent);
     (void)clock_gettime(CLOCK_REALTIME, &agent.began);
     int code = agent_open_directories(&agent, config);
     if (code == EX_OK)

@@ -14,9 +14,11 @@
 struct listener;
 
 struct agent {
-    struct dispatch dispatch;           // first
-    struct listener *listener;          // of metrics.listen
-    const struct config_checks *checks; // for a reload
+    struct dispatch dispatch;      // first
+    struct listener *listener;     // of metrics.listen
+    struct config_checks checks;   // for a reload: with the opener
+    struct broker broker;          // for what the sandbox does not let us have
+    struct opener files, log_file; // by it
     int lock_fd, signal_fd;
     struct loop_watch signals;
     struct loop_timer tick, grace;
@@ -40,8 +42,8 @@ struct agent {
 // broke, EX_OSERR. Errors are printed on standard error.
 int agent_run(const struct config *config, const struct config_checks *checks, bool once);
 
-// Where the log of this configuration goes; borrows its texts.
-struct log_target agent_log_target(const struct config *config);
+// Where the log of this configuration goes; borrows its texts and the agent's opener.
+struct log_target agent_log_target(const struct agent *agent, const struct config *config);
 
 // rounds.c: listens to signals; begins to tick; what loop_run is to do before each sleep, arg is the agent.
 int agent_watch_signals(struct agent *agent);
@@ -52,10 +54,15 @@ void agent_round(void *arg);
 void agent_reload(struct agent *agent);
 int agent_apply(struct agent *agent, const struct config *config);
 
-// enter.c: shuts the sandbox behind what was opened, before the first thread; what is missing is logged.
+// enter.c: starts the helper process, before everything else; what goes wrong is logged, and the agent works
+// without.
+void agent_start_helper(struct agent *agent, const struct config *config, const struct config_checks *checks);
+// Shuts the sandbox behind what was opened, before the first thread; what is missing is logged.
 void agent_enter_sandbox(struct agent *agent, const struct config *config);
-// Whether an agent with this configuration would need no more than the sandbox lets through; else the words.
-bool agent_sandbox_allows(const struct agent *agent, const struct config *config, char *words, size_t size);
+// Whether an agent with this configuration would need no more than the sandbox lets through, or the broker
+// hands over; else the words. problem: why the broker would not; NULL: it has read this configuration.
+bool agent_sandbox_allows(
+    const struct agent *agent, const struct config *config, const char *problem, char *words, size_t size);
 
 // observer.c: writes STATE/status.json, STATE/metrics.prom and STATE/accounts.json on the intake desk.
 void agent_write_state(struct agent *agent);

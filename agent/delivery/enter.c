@@ -1,5 +1,6 @@
 // Entering the sandbox, and what a reload would need beyond it.
 #include "agent.h"
+#include "agent/delivery/helper.h"
 #include "agent/delivery/policy.h"
 #include "config/secret.h"
 
@@ -44,7 +45,8 @@ void agent_enter_sandbox(struct agent *agent, const struct config *config)
     enter_tell(agent, sandbox_enter(&agent->sandbox, &agent->walls));
 }
 
-bool agent_sandbox_allows(const struct agent *agent, const struct config *config, char *words, size_t size)
+bool agent_sandbox_allows(
+    const struct agent *agent, const struct config *config, const char *problem, char *words, size_t size)
 {
     struct sandbox wanted;
     char what[256];
@@ -52,9 +54,38 @@ bool agent_sandbox_allows(const struct agent *agent, const struct config *config
         return true;
     sandbox_init(&wanted);
     policy_add(&wanted, config);
-    bool fits = sandbox_covers(&agent->sandbox, &agent->walls, &wanted, what, sizeof what);
+    const struct sandbox *entered = &agent->sandbox;
+    bool fits = sandbox_covers(entered, &agent->walls, &wanted, !problem, what, sizeof what);
+    bool helps = fits || sandbox_covers(entered, &agent->walls, &wanted, true, words, size);
     if (!fits)
-        (void)snprintf(words, size, "%s: restart needed", what);
+        (void)snprintf(words, size, helps ? "%s: restart needed (%s)" : "%s: restart needed", what, problem);
     sandbox_release(&wanted);
     return fits;
+}
+
+static int open_file(const char *path, void *arg)
+{
+    return broker_open(arg, BROKER_FILE, path);
+}
+
+static int open_log(const char *path, void *arg)
+{
+    return broker_open(arg, BROKER_LOG, path);
+}
+
+void agent_start_helper(struct agent *agent, const struct config *config, const struct config_checks *checks)
+{
+    struct helper_ends ends = {-1, -1, 0};
+    int error = helper_start(config, checks, &ends);
+    if (error)
+        log_event(agent->dispatch.log, LOG_WARNING_LEVEL, "hooks_ended",
+            "the helper process cannot be started; no hook is run, and a reload gets no further than the "
+            "sandbox",
+            "reason", strerror(-error), NULL);
+    hooks_init(&agent->hooks, agent->dispatch.log, ends.hooks, ends.pid);
+    agent->broker.fd = ends.broker;
+    agent->files = (struct opener){open_file, &agent->broker};
+    agent->log_file = (struct opener){open_log, &agent->broker};
+    agent->checks = *checks;
+    agent->checks.opener = &agent->files;
 }

@@ -1,9 +1,11 @@
 // The queue of hooks, and their results (wire thread).
 #include "hooks.h"
+#include "agent/base/clock.h"
 #include "config/config.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *const *hooks_argv(const struct config *config, enum event_kind kind)
+const char *const *hooks_argv(const struct config *config, enum event_kind kind)
 {
     const struct config_hooks *hooks = &config->hooks;
     switch (kind) {
@@ -41,11 +43,19 @@ static const char *const *hooks_argv(const struct config *config, enum event_kin
 
 static void hooks_send(struct hooks *hooks);
 
-int hooks_init(struct hooks *hooks, struct log *log)
+static void hooks_log_count(
+    const struct hooks *hooks, enum log_level level, const char *event, const char *msg, uint64_t n)
 {
-    *hooks = (struct hooks){.log = log, .fd = -1};
+    char count[24];
+    (void)snprintf(count, sizeof count, "%" PRIu64, n);
+    if (n)
+        log_event(hooks->log, level, event, msg, "count", count, NULL);
+}
+
+void hooks_init(struct hooks *hooks, struct log *log, int fd, pid_t helper)
+{
+    *hooks = (struct hooks){.log = log, .fd = fd, .helper = helper};
     hooks->end = &hooks->first;
-    return hook_helper_start(&hooks->fd, &hooks->helper);
 }
 
 void hooks_configure(struct hooks *hooks, const struct config *config)
@@ -72,7 +82,9 @@ static void hooks_give_up(struct hooks *hooks)
     if (hooks->fd < 0)
         return;
     log_event(hooks->log, LOG_ERROR_LEVEL, "hooks_ended",
-        "the helper process that runs hooks has ended; none is run until the agent is started again", NULL);
+        "the helper process has ended; until the agent is started again no hook is run, and a reload gets no "
+        "further than the sandbox",
+        NULL);
     if (hooks->loop)
         loop_watch_remove(hooks->loop, &hooks->watch);
     close(hooks->fd);
@@ -171,11 +183,9 @@ static void hooks_send(struct hooks *hooks)
     }
     if (hooks->fd >= 0 && hooks->loop)
         (void)loop_watch_set(hooks->loop, &hooks->watch, EPOLLIN);
-    if (hooks->lost && !hooks->first) {
-        char lost[24];
-        (void)snprintf(lost, sizeof lost, "%" PRIu64, hooks->lost);
-        log_event(hooks->log, LOG_WARNING_LEVEL, "hooks_lost", "hooks are run again; so many were left out",
-            "count", lost, NULL);
+    if (!hooks->first) {
+        hooks_log_count(hooks, LOG_WARNING_LEVEL, "hooks_lost", "hooks are run again; so many were left out",
+            hooks->lost);
         hooks->lost = 0;
     }
 }
@@ -237,13 +247,53 @@ int hooks_attach(struct hooks *hooks, struct loop *loop, struct events *events)
     return hooks->fd < 0 ? 0 : loop_watch_add(loop, &hooks->watch, hooks->fd, EPOLLIN);
 }
 
+// Whether the configuration in use still has the job's program for it: no other is run.
+static bool job_is_meant(const struct hooks *hooks, const struct hook_job *job)
+{
+    const char *const *argv = hooks->config ? hooks_argv(hooks->config, job->kind) : NULL;
+    const char *text = job_program(job);
+    struct hook_request request;
+    memcpy(&request, job->packet, sizeof request);
+    for (uint32_t i = 0; i < request.n_argv; i++) {
+        if (!argv || !argv[i] || strcmp(argv[i], text) != 0)
+            return false;
+        text += strlen(text) + 1;
+    }
+    return argv && !argv[request.n_argv];
+}
+
+// Gives the helper what waits, as far as it would run it. How many it took.
+static unsigned hooks_leave(struct hooks *hooks)
+{
+    int64_t until = clock_work() + HOOKS_LEAVE_MS * CLOCK_MS;
+    struct pollfd room = {hooks->fd, POLLOUT, 0};
+    unsigned left = 0;
+    for (struct hook_job **at = &hooks->first, *job; hooks->fd >= 0 && (job = *at);) {
+        if (!job_is_meant(hooks, job)) {
+            at = &job->next;
+            continue;
+        }
+        if (send(hooks->fd, job->packet, job->size, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+            *at = job->next;
+            free(job);
+            left++;
+            continue;
+        }
+        int64_t wait = (until - clock_work()) / CLOCK_MS;
+        if ((errno != EAGAIN && errno != EINTR) || wait <= 0 || poll(&room, 1, (int)wait) < 0)
+            break;
+    }
+    hooks->n_waiting -= left;
+    return left;
+}
+
 void hooks_release(struct hooks *hooks)
 {
-    char lost[24];
-    (void)snprintf(lost, sizeof lost, "%" PRIu64, hooks->lost + hooks->n_waiting);
-    if (hooks->lost + hooks->n_waiting)
-        log_event(hooks->log, LOG_WARNING_LEVEL, "hooks_lost", "the agent ends before these hooks were run",
-            "count", lost, NULL);
+    hooks_log_count(hooks, LOG_NOTICE_LEVEL, "hooks_left",
+        "the agent ends before these hooks were run; the helper still does, within hooks.timeout",
+        hooks_leave(hooks));
+    hooks_log_count(hooks, LOG_WARNING_LEVEL, "hooks_lost", "the agent ends before these hooks were run",
+        hooks->lost + hooks->n_waiting);
     if (hooks->fd >= 0) {
         if (hooks->loop)
             loop_watch_remove(hooks->loop, &hooks->watch);

@@ -13,6 +13,7 @@
 
 #define HOOKS_QUEUE_MAX      1000              // events that wait
 #define HOOKS_QUEUE_SIZE_MAX (8 * 1024 * 1024) // octets of them
+#define HOOKS_LEAVE_MS       1000              // for handing the helper what waits at the end
 #define HOOKS_RECIPIENTS_MAX 100               // listed in one object; recipients_total counts all
 
 struct hook_job { // one event for one program
@@ -39,16 +40,23 @@ struct hooks {
     uint64_t lost; // left out since the queue was full
 };
 
-// Forks the helper: before threads, the sandbox, and the lock on the spool. 0 or negative errno; without a
-// helper no hook is ever run.
-int hooks_init(struct hooks *hooks, struct log *log);
+// fd: the end of the pair that leads to the helper (helper.h), whose process id is `helper`; taken over. -1:
+// without a helper no hook is ever run.
+void hooks_init(struct hooks *hooks, struct log *log, int fd, pid_t helper);
 // The loop and the events are there.
 int hooks_attach(struct hooks *hooks, struct loop *loop, struct events *events);
-// From now on these programs are meant; what waits is run as it was meant.
+// From now on these programs are meant; what waits is run as it was meant, if its program still has its place
+// in the configuration.
 void hooks_configure(struct hooks *hooks, const struct config *config);
 // Whether nothing waits and nothing runs.
 bool hooks_are_idle(const struct hooks *hooks);
-void hooks_release(struct hooks *hooks); // says how many were not run any more; the helper ends by itself
+// What waits is left to the helper, which runs it within hooks.timeout and then ends by itself; it says how
+// many.
+void hooks_release(struct hooks *hooks);
+
+// The program that this configuration has for such an event, with its arguments; an empty list where it has
+// none.
+const char *const *hooks_argv(const struct config *config, enum event_kind kind);
 
 // hook_json.c: the object, with a final line end, in at most `max` octets (without the recipients where it
 // were longer). free(3) it; NULL where memory is short.

@@ -1,5 +1,6 @@
 // The table, and what the configuration adds to it.
 #include "policy.h"
+#include "agent/http/request.h"
 
 #include <curl/curl.h>
 #include <limits.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 // Ports of mail, HTTPS and names that are open to every agent, so that a reload seldom needs a restart.
@@ -101,17 +103,79 @@ static void policy_add_proxies(struct sandbox *sandbox)
     }
 }
 
+#define FILES_MAX 7
+
+struct files { // of an account; "" where there is none
+    struct {
+        const char *path;
+        bool secret;
+    } file[FILES_MAX];
+};
+
+static struct files policy_files(const struct config_account *account)
+{
+    return (struct files){{{account->password_file, true}, {account->tls.ca_file, false},
+        {account->tls.certificate_file, false}, {account->tls.key_file, false},
+        {account->oauth.client_secret_file, true}, {account->oauth.certificate_file, false},
+        {account->oauth.key_file, true}}};
+}
+
+#define URLS_MAX 3
+
+static void policy_urls(const struct config_account *account, const char *ret_urls[static URLS_MAX])
+{
+    ret_urls[0] = account->oauth.token_url;
+    ret_urls[1] = account->oauth.device_url;
+    ret_urls[2] = account->oauth.revoke_url;
+}
+
 static void policy_add_account(struct sandbox *sandbox, const struct config_account *account)
 {
-    const char *const files[] = {account->password_file, account->tls.ca_file, account->tls.certificate_file,
-        account->tls.key_file, account->oauth.client_secret_file, account->oauth.certificate_file,
-        account->oauth.key_file};
-    for (size_t i = 0; i < COUNT(files); i++)
-        policy_add_file(sandbox, SANDBOX_READ, files[i]);
+    const struct files files = policy_files(account);
+    const char *urls[URLS_MAX];
+    for (size_t i = 0; i < FILES_MAX; i++)
+        policy_add_file(sandbox, SANDBOX_READ, files.file[i].path);
     sandbox_add_connect(sandbox, account->port);
-    policy_add_url(sandbox, account->oauth.token_url, 0);
-    policy_add_url(sandbox, account->oauth.device_url, 0);
-    policy_add_url(sandbox, account->oauth.revoke_url, 0);
+    policy_urls(account, urls);
+    for (size_t i = 0; i < URLS_MAX; i++)
+        policy_add_url(sandbox, urls[i], 0);
+}
+
+bool policy_names_file(const struct config *config, const char *path, bool *ret_secret)
+{
+    for (size_t i = 0; *path && i < config->n_accounts; i++) {
+        const struct files files = policy_files(&config->accounts[i]);
+        for (size_t j = 0; j < FILES_MAX; j++)
+            if (files.file[j].path && strcmp(files.file[j].path, path) == 0) {
+                *ret_secret = files.file[j].secret;
+                return true;
+            }
+    }
+    return false;
+}
+
+static bool account_names_place(const struct config_account *account, const char *host, uint16_t port)
+{
+    const char *urls[URLS_MAX];
+    char named[HTTP_HOST_MAX];
+    uint16_t named_port;
+    for (size_t i = 0; i < account->n_servers; i++)
+        if (account->port == port && strcasecmp(account->servers[i], host) == 0)
+            return true;
+    policy_urls(account, urls);
+    for (size_t i = 0; i < URLS_MAX; i++)
+        if (urls[i] && *urls[i] && http_url_place(urls[i], named, sizeof named, &named_port) &&
+            named_port == port && strcasecmp(named, host) == 0)
+            return true;
+    return false;
+}
+
+bool policy_names_place(const struct config *config, const char *host, uint16_t port)
+{
+    for (size_t i = 0; i < config->n_accounts; i++)
+        if (account_names_place(&config->accounts[i], host, port))
+            return true;
+    return false;
 }
 
 static void policy_add_authorities(struct sandbox *sandbox)
@@ -138,12 +202,25 @@ static void policy_add_program(struct sandbox *sandbox)
 #endif
 }
 
+// The log, but for a place in which a new file could be taken for the configuration.
+static void policy_add_log(struct sandbox *sandbox, const struct config *config)
+{
+    struct sandbox only;
+    sandbox_init(&only);
+    policy_add_file(&only, SANDBOX_APPEND, config->log.file);
+    if (only.error)
+        sandbox->error = only.error;
+    else if (!sandbox_writes(&only, config->path))
+        policy_add_file(sandbox, SANDBOX_APPEND, config->log.file);
+    sandbox_release(&only);
+}
+
 void policy_add(struct sandbox *sandbox, const struct config *config)
 {
     enum policy_for who = geteuid() == 0 ? FOR_ROOT : FOR_OTHERS;
     sandbox_add_path(sandbox, SANDBOX_WRITE, config->spool);
     sandbox_add_path(sandbox, SANDBOX_WRITE, config->state);
-    policy_add_file(sandbox, SANDBOX_APPEND, config->log.file);
+    policy_add_log(sandbox, config);
     char *path = realpath(config->path, NULL);
     policy_add_file(sandbox, SANDBOX_READ, path); // what a link leads to, and the link's own directory
     policy_add_file(sandbox, SANDBOX_READ, config->path);

@@ -3,16 +3,22 @@
 #include "agent/delivery/agent.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct reload_job {
     struct desk_job job; // first
     struct agent *agent;
     const struct config *config; // NULL where it was refused
     struct config_findings findings;
-    int error;
+    bool unsteady;    // it changed while it was read
+    int broker_error; // of its reading the file
+    char broker_words[BROKER_WORDS_MAX];
 };
+
+#define RELOAD_TRIES 3
 
 static struct pool *reload_find_pool(const struct dispatch *dispatch, const char *name)
 {
@@ -123,11 +129,31 @@ int agent_apply(struct agent *agent, const struct config *config)
     return error;
 }
 
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           clock_ns(&a->st_mtim) == clock_ns(&b->st_mtim) && clock_ns(&a->st_ctim) == clock_ns(&b->st_ctim);
+}
+
+// Two processes read the file, the broker and we; it has to be the same for both.
 static void reload_run(struct desk_job *job)
 {
     struct reload_job *reload = (struct reload_job *)job;
-    reload->error = config_load(
-        reload->agent->dispatch.config->path, reload->agent->checks, &reload->config, &reload->findings);
+    const struct agent *agent = reload->agent;
+    const char *path = agent->dispatch.config->path;
+    reload->unsteady = true;
+    for (unsigned i = 0; i < RELOAD_TRIES && reload->unsteady; i++) {
+        struct stat before = {0}, after = {0};
+        config_unref(reload->config);
+        config_findings_release(&reload->findings);
+        reload->config = NULL;
+        reload->findings = (struct config_findings){0};
+        (void)stat(path, &before);
+        reload->broker_error = broker_load(&agent->broker, reload->broker_words);
+        (void)config_load(path, &agent->checks, &reload->config, &reload->findings);
+        (void)stat(path, &after);
+        reload->unsteady = !same_file(&before, &after);
+    }
 }
 
 static void reload_refused(struct agent *agent, const char *reason)
@@ -139,10 +165,25 @@ static void reload_refused(struct agent *agent, const char *reason)
     buffer_release(&msg);
 }
 
-static const char *reload_needs_restart(
-    const struct agent *agent, const struct config *new, char *words, size_t size)
+static bool same_hooks(const struct config *a, const struct config *b)
 {
+    for (enum event_kind kind = 0; kind < EVENT_KINDS; kind++) {
+        const char *const *one = hooks_argv(a, kind), *const *other = hooks_argv(b, kind);
+        while (*one && *other && strcmp(*one, *other) == 0)
+            one++, other++;
+        if (*one || *other)
+            return false;
+    }
+    return true;
+}
+
+static const char *reload_needs_restart(
+    const struct reload_job *reload, const struct config *new, char *words, size_t size)
+{
+    const struct agent *agent = reload->agent;
     const struct config *old = agent->dispatch.config;
+    if (reload->unsteady)
+        return "the file changes while it is read; reload again when that is over";
     if (strcmp(old->spool, new->spool) != 0)
         return "spool changed: restart needed";
     if (strcmp(old->state, new->state) != 0)
@@ -151,7 +192,12 @@ static const char *reload_needs_restart(
         return "agent changed: restart needed";
     if (old->sandbox != new->sandbox)
         return "sandbox changed: restart needed";
-    return agent_sandbox_allows(agent, new, words, size) ? NULL : words;
+    if (reload->broker_error == -EINVAL && new->sandbox && !same_hooks(old, new)) {
+        (void)snprintf(words, size, "hooks changed: restart needed (%s)", reload->broker_words);
+        return words;
+    }
+    const char *problem = reload->broker_error ? reload->broker_words : NULL;
+    return agent_sandbox_allows(agent, new, problem, words, size) ? NULL : words;
 }
 
 static void reload_findings(struct agent *agent, const struct config_findings *findings)
@@ -170,23 +216,24 @@ static void reload_done(struct desk_job *job)
     struct agent *agent = reload->agent;
     struct dispatch *dispatch = &agent->dispatch;
     const struct config *config = reload->config ? reload->config : dispatch->config;
-    char words[512];
+    char words[1024];
     agent->reloading = false;
     reload_findings(agent, &reload->findings);
     const char *restart =
-        reload->config ? reload_needs_restart(agent, reload->config, words, sizeof words) : NULL;
+        reload->config ? reload_needs_restart(reload, reload->config, words, sizeof words) : NULL;
     if (restart)
         reload_refused(agent, restart);
     if (restart)
         config = dispatch->config;
     // The log is reopened in any case: the old file may have been rotated away.
-    struct log_target target = agent_log_target(config);
+    struct log_target target = agent_log_target(agent, config);
     int error = log_reopen(dispatch->log, &target);
     if (error)
         log_event(dispatch->log, LOG_ERROR_LEVEL, "log_reopen_failed", "the old log file stays in use",
             "reason", strerror(-error), NULL);
     if (reload->config && !restart && !agent->ending) {
         error = agent_apply(agent, reload->config);
+        broker_use(&agent->broker);
         log_event(dispatch->log, error ? LOG_ERROR_LEVEL : LOG_NOTICE_LEVEL, "reload",
             error ? "the configuration could only be applied in part"
                   : "configuration reloaded, log reopened",

@@ -53,6 +53,25 @@ const char *http_url_problem(const char *url)
     return encrypted || url_is_loopback(authority, length) ? NULL : "must begin with https://";
 }
 
+bool http_url_place(const char *url, char *ret_host, size_t size, uint16_t *ret_port)
+{
+    CURLU *parts = curl_url();
+    char *host = NULL, *port = NULL;
+    bool found = parts && !curl_url_set(parts, CURLUPART_URL, url, 0) &&
+                 !curl_url_get(parts, CURLUPART_HOST, &host, 0) &&
+                 !curl_url_get(parts, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT);
+    if (found) {
+        size_t bracket = *host == '[', length = strlen(host) - 2 * bracket;
+        found = length < size;
+        (void)snprintf(ret_host, size, "%.*s", (int)length, host + bracket);
+        *ret_port = (uint16_t)strtoul(port, NULL, 10);
+    }
+    curl_free(host);
+    curl_free(port);
+    curl_url_cleanup(parts);
+    return found;
+}
+
 static void http_free(struct http_request *request)
 {
     multi_remove(request->multi, &request->transfer);
@@ -113,6 +132,7 @@ static void http_done(struct multi_transfer *transfer, CURLcode result)
     } else {
         response.problem = request->too_long   ? "the answer is too long"
                            : request->error[0] ? request->error
+                           : *transfer->error  ? transfer->error
                                                : curl_easy_strerror(result);
     }
     request->done(&response, request->arg);
@@ -168,7 +188,12 @@ static int http_prepare(struct http_request *request, const struct http_params *
     if (!request->easy)
         return -ENOMEM;
     http_configure(request, params);
-    return multi_add(request->multi, &request->transfer, request->easy, http_done, request);
+    char host[HTTP_HOST_MAX];
+    uint16_t port;
+    if (!http_url_place(params->url, host, sizeof host, &port))
+        return multi_add(request->multi, &request->transfer, request->easy, http_done, request);
+    return multi_connect(request->multi, &request->transfer, request->easy, http_done, request, host, port,
+        params->timeout_ms ? params->timeout_ms : HTTP_TIMEOUT_MS);
 }
 
 int http_start(struct multi *multi, const struct http_params *params,

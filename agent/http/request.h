@@ -13,6 +13,7 @@
 
 #define HTTP_RESPONSE_MAX (256 * 1024) // octets
 #define HTTP_TIMEOUT_MS   30000
+#define HTTP_HOST_MAX     256 // with its NUL
 
 struct http_request;
 
@@ -47,5 +48,9 @@ int http_perform(const struct http_params *params,
 
 // NULL where url may be requested (https, or http to 127.0.0.1, [::1], localhost), else a constant reason.
 const char *http_url_problem(const char *url);
+
+// The host (without the brackets of an IPv6 address) and the port that a URL leads to. False where it names
+// none, or the host is longer than size.
+bool http_url_place(const char *url, char *ret_host, size_t size, uint16_t *ret_port);
 
 #endif

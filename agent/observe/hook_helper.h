@@ -1,18 +1,19 @@
-// The process that runs hooks: forked before the agent shuts its sandbox, since the agent itself cannot exec.
+// Running hooks, in the helper process (agent/delivery/helper.h), since the agent itself cannot exec.
 //
-// They talk over a SOCK_SEQPACKET pair in whole packets: a request to run one program, and later a reply with
-// what became of it. The helper trusts the requests, which come from the agent's configuration, and bounds
-// everything else: HOOK_RUNNING_MAX programs at a time (the agent sends no more), each for its timeout, then
-// SIGTERM to its process group and HOOK_KILL_NS later SIGKILL. A program starts without a shell, in a session
-// of its own, in /, with a clean environment (PATH, HOME, LANG, OUTTRAY_EVENT), the request's input on
-// standard input, and its output collected up to HOOK_WORDS_MAX octets.
+// They come over a SOCK_SEQPACKET pair in whole packets: a request to run one program, and later a reply with
+// what became of it. A program is run only where `may_run` says that the configuration names it: the agent's
+// word does not count. HOOK_RUNNING_MAX run at a time, each for its timeout, then SIGTERM to its process
+// group and HOOK_KILL_NS later SIGKILL; what comes meanwhile waits. A program starts without a shell, in a
+// session of its own, in /, with a clean environment (PATH, HOME, LANG, OUTTRAY_EVENT), the request's input
+// on standard input, and its output collected up to HOOK_WORDS_MAX octets.
 //
-// The helper ends when the agent's end of the pair is closed, or the agent dies: what runs then may take
-// HOOK_GRACE_NS more.
+// When the agent is gone, what waits is still run, all of it within one timeout, and at most HOOK_LEFT_NS,
+// from then on.
 #ifndef OUTTRAY_AGENT_OBSERVE_HOOK_HELPER_H
 #define OUTTRAY_AGENT_OBSERVE_HOOK_HELPER_H
 
 #include "agent/base/clock.h"
+#include "agent/base/loop.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -22,7 +23,8 @@
 #define HOOK_ARGV_MAX    64
 #define HOOK_WORDS_MAX   512
 #define HOOK_KILL_NS     (2 * CLOCK_SECOND)
-#define HOOK_GRACE_NS    (5 * CLOCK_SECOND)
+#define HOOK_LEFT_NS     (60 * CLOCK_SECOND) // from the agent's end on, where the timeout is longer
+#define HOOK_WAITING_MAX 1024
 
 struct hook_request { // followed by event NUL, argv each with its NUL, then the input
     uint32_t id, timeout_ms;
@@ -39,9 +41,45 @@ struct hook_reply {
     char words[HOOK_WORDS_MAX]; // the beginning of what it printed
 };
 
-// Forks the helper. The agent's end of the pair, non-blocking, and the helper's process id. 0 or negative
-// errno. To be called while there is one thread and nothing open that must not stay open for the helper's
-// life is needed: it closes all but its own descriptors.
-int hook_helper_start(int *ret_fd, pid_t *ret_pid);
+struct hook_running { // one program
+    struct hook_helper *helper;
+    pid_t pid; // also its process group; 0: this place is free
+    uint32_t id;
+    int64_t started, due; // due: SIGTERM, then SIGKILL
+    bool terminated, timed_out;
+    struct loop_watch input, output; // pipes
+    char *text;                      // the whole packet; its end is what is written to input
+    size_t left, at;                 // of the input
+    char words[HOOK_WORDS_MAX];
+    size_t n_words;
+};
+
+struct hook_waiting { // a request that waits for a place
+    struct hook_waiting *next;
+    size_t size;
+    char packet[];
+};
+
+struct hook_helper {
+    struct loop *loop;
+    int socket;
+    struct loop_watch requests;
+    struct loop_timer clock;
+    // Whether the configuration names this program for this event.
+    bool (*may_run)(const char *event, char *const argv[], void *arg);
+    void *arg;
+    bool closed;     // the agent is gone
+    int64_t gone_at; // since then
+    struct hook_running running[HOOK_RUNNING_MAX];
+    struct hook_waiting *first, **end;
+    unsigned n_waiting;
+    char packet[HOOK_PACKET_MAX];
+};
+
+// socket: the helper's end, taken over. may_run and arg are set before. 0 or negative errno.
+int hook_helper_start(struct hook_helper *helper, struct loop *loop, int socket);
+void hook_helper_close(struct hook_helper *helper); // the agent is gone
+void hook_helper_reap(struct hook_helper *helper);  // a child ended
+bool hook_helper_is_idle(const struct hook_helper *helper);
 
 #endif

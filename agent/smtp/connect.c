@@ -1,11 +1,15 @@
 // The easy handle of one session: its options and the set-up dialogue that passes through it.
 #include "connect.h"
+#include "agent/base/buffer.h"
 #include "capabilities.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#define CONNECT_FILE_MAX ((size_t)1024 * 1024) // octets of a certificate file that is read by us
 
 // Reads the dialogue along with libcurl, so it always knows what the next reply answers.
 static void connect_reply(struct connect *connect)
@@ -108,6 +112,33 @@ static int connect_url(const struct smtp_session_params *params, char **ret_url)
             code = curl_easy_setopt(easy, option, value);                                                    \
     } while (0)
 
+// A file by its path; or its content, where only the account's opener gets at it.
+static CURLcode connect_set_file(CURL *easy, const struct config_account *account, const char *path,
+    CURLoption by_path, CURLoption by_blob)
+{
+    int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, fd = open(path, flags);
+    if (fd >= 0 || errno != EACCES || !account->opener) {
+        if (fd >= 0)
+            close(fd);
+        return curl_easy_setopt(easy, by_path, path);
+    }
+    struct buffer text;
+    CURLcode code = CURLE_OK;
+    buffer_init(&text, CONNECT_FILE_MAX);
+    buffer_make_secret(&text);
+    fd = account->opener->open(path, account->opener->arg);
+    if (fd < 0 || buffer_read(&text, fd)) {
+        code = curl_easy_setopt(easy, by_path, path); // which fails in its own words
+    } else {
+        struct curl_blob blob = {.data = text.data, .len = text.length, .flags = CURL_BLOB_COPY};
+        code = curl_easy_setopt(easy, by_blob, &blob);
+    }
+    if (fd >= 0)
+        close(fd);
+    buffer_release(&text);
+    return code;
+}
+
 static CURLcode connect_set_tls(CURL *easy, const struct config_account *account)
 {
     const struct config_tls *tls = &account->tls;
@@ -116,8 +147,8 @@ static CURLcode connect_set_tls(CURL *easy, const struct config_account *account
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_SSL_VERIFYPEER, tls->verify ? 1L : 0L);
     SET(CURLOPT_SSL_VERIFYHOST, tls->verify ? 2L : 0L);
-    if (*tls->ca_file)
-        SET(CURLOPT_CAINFO, tls->ca_file);
+    if (!code && *tls->ca_file)
+        code = connect_set_file(easy, account, tls->ca_file, CURLOPT_CAINFO, CURLOPT_CAINFO_BLOB);
     // A configured file counts alone. And where the system has all its certificates in one file, its
     // directory of the same is left out: only then does libcurl keep them between connections, instead of
     // spending 30 ms on parsing them each time.
@@ -126,10 +157,10 @@ static CURLcode connect_set_tls(CURL *easy, const struct config_account *account
         SET(CURLOPT_CAPATH, (char *)NULL);
     if (*tls->pinned_key)
         SET(CURLOPT_PINNEDPUBLICKEY, tls->pinned_key);
-    if (*tls->certificate_file)
-        SET(CURLOPT_SSLCERT, tls->certificate_file);
-    if (*tls->key_file)
-        SET(CURLOPT_SSLKEY, tls->key_file);
+    if (!code && *tls->certificate_file)
+        code = connect_set_file(easy, account, tls->certificate_file, CURLOPT_SSLCERT, CURLOPT_SSLCERT_BLOB);
+    if (!code && *tls->key_file)
+        code = connect_set_file(easy, account, tls->key_file, CURLOPT_SSLKEY, CURLOPT_SSLKEY_BLOB);
     return code;
 }
 
@@ -203,6 +234,7 @@ int connect_open(struct connect *connect, const struct smtp_session_params *para
     connect->trace = params->trace;
     connect->trace_arg = params->arg;
     connect->error[0] = '\0';
+    connect->os_error = 0;
     connect->phase = CONNECT_GREETING;
     connect->starttls = params->account->encryption == CONFIG_ENCRYPTION_STARTTLS;
     connect->encrypted = params->account->encryption == CONFIG_ENCRYPTION_TLS;

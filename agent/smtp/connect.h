@@ -30,6 +30,7 @@ struct connect {
     void *trace_arg;
     CURL *easy; // owned
     char error[CURL_ERROR_SIZE];
+    long os_error; // of connect(2), where somebody else called it
     enum connect_phase phase;
     bool starttls, login, oauth; // what was asked for
     bool encrypted;              // TLS is up, or the STARTTLS reply was 220
@@ -47,6 +48,8 @@ struct connect {
 int connect_open(struct connect *connect, const struct smtp_session_params *params); // 0, -ENOMEM or -EINVAL
 void connect_close(struct connect *connect); // removed from the multi handle before
 
+// Somebody else tried to connect for us (multi.h), and this is why it did not work. Before connect_finish.
+void connect_refused(struct connect *connect, const char *words, int os_error);
 // Judges what libcurl reports. True: the connection may carry mail. False: *ret_closing says why not.
 bool connect_finish(struct connect *connect, CURLcode result, struct smtp_closing *ret_closing);
 // What to report when the set-up took too long.

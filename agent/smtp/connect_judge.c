@@ -68,6 +68,14 @@ static void closing_begin(struct connect *connect, CURLcode result, struct smtp_
     closing->stage = connect_stage(connect);
     closing->curl = result;
     curl_easy_getinfo(connect->easy, CURLINFO_OS_ERRNO, &closing->os_error);
+    if (connect->os_error)
+        closing->os_error = connect->os_error;
+}
+
+void connect_refused(struct connect *connect, const char *words, int os_error)
+{
+    (void)snprintf(connect->error, sizeof connect->error, "%s", words);
+    connect->os_error = os_error;
 }
 
 // An XOAUTH2 server explains a refusal in a 334 with base64 JSON (no secret in it): made readable.

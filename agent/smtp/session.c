@@ -178,6 +178,8 @@ static void session_on_connected(struct multi_transfer *transfer, CURLcode resul
     struct smtp_closing closing;
     session_enter(session);
     int error = 0;
+    if (*transfer->error)
+        connect_refused(&session->connect, transfer->error, transfer->os_error);
     if (!connect_finish(&session->connect, result, &closing)) {
         session_end(session, &closing);
     } else if ((error = session_io_start(session))) {
@@ -213,8 +215,8 @@ static int session_begin(struct smtp_session *session, const struct smtp_session
     session->due = session->opened + params->account->timeouts.connect_ms * CLOCK_MS;
     error = loop_timer_set(session->loop, &session->deadline, session->due);
     if (!error)
-        error = multi_add(
-            session->multi, &session->transfer, session->connect.easy, session_on_connected, session);
+        error = multi_connect(session->multi, &session->transfer, session->connect.easy, session_on_connected,
+            session, params->server, params->account->port, params->account->timeouts.connect_ms);
     if (error) {
         loop_timer_cancel(session->loop, &session->deadline);
         connect_close(&session->connect);

@@ -21,7 +21,7 @@ static int visit(const char *path, void *arg)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct config_checks checks = {address_problem, check_mailbox};
+    static const struct config_checks checks = {.address = address_problem, .mailbox = check_mailbox};
     char path[32];
     int fd = fuzz_file(data, size);
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);

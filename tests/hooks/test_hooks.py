@@ -206,6 +206,9 @@ def test_more_than_can_be_run_is_left_out_and_mail_goes_on(house):
         one.clock.advance(11)  # what hangs does not hold up the end for longer than its grace
         assert agent.stop() == 0
         assert int(agent.events("hooks_lost")[0]["count"]) >= 1000
+        assert not agent.events("hooks_left")  # their program has left the configuration
+    with open(gate, "r+b", buffering=0):  # what ran lets go
+        pass
 
 
 def test_a_hook_that_does_not_read_and_one_that_prints_without_end(house):
@@ -264,6 +267,47 @@ def test_without_the_helper_mail_goes_on(house):
         agent.wait_event("hooks_ended", level="error")
         agent.spool.wait("acme", agent.spool.drop("acme", MESSAGE), "sent")
         assert not list(one.told.iterdir())
+
+
+def test_what_waits_at_the_end_is_left_to_the_helper(house):
+    one = house()
+    gate = one.told / "gate"
+    os.mkfifo(gate)
+    slow = one.program("slow", f'read -r line <{gate}; f={one.told}/.$$; cat >$f; mv $f {one.told}/$OUTTRAY_EVENT.$$\n')
+    one.hooks(sent=[slow], timeout="1m")
+    with one.agent() as agent:
+        for _ in range(12):
+            agent.spool.drop("acme", MESSAGE)
+        wait_until(lambda: len(agent.spool.names("acme", "sent")) == 12, 60, lambda: agent.spool.names("acme", "new"))
+        helper = helper_of(agent.pid)
+        agent.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: agent.events("stopping"), 20, "it stops")
+        one.clock.advance(11)
+        assert agent.stop() == 0
+        assert agent.events("hooks_left")[0]["count"] == "8" and not agent.events("hooks_lost")
+    assert alive(helper) and not list(one.told.glob("sent.*"))
+    with open(gate, "r+b", buffering=0) as opened:  # whoever reads next finds a line
+        opened.write(b"go\n" * 12)
+        said = one.said("sent", 12)
+        wait_until(lambda: not alive(helper), 30, "the helper has done its work")
+    assert len({told["name"] for told in said}) == 12
+
+
+def test_what_waits_at_the_end_has_one_timeout(house):
+    one = house()
+    gate = one.told / "gate"
+    os.mkfifo(gate)
+    one.hooks(sent=[one.program("waits", f"exec cat {gate} >/dev/null\n")], timeout="3s")
+    with one.agent() as agent:
+        for _ in range(8):
+            agent.spool.drop("acme", MESSAGE)
+        wait_until(lambda: len(agent.spool.names("acme", "sent")) == 8, 60, lambda: agent.spool.names("acme", "new"))
+        helper = helper_of(agent.pid)
+        agent.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: agent.events("stopping"), 20, "it stops")
+        one.clock.advance(11)
+        assert agent.stop() == 0
+    wait_until(lambda: not alive(helper), 30, "the helper gives up")
 
 
 def test_once_waits_for_its_hooks(house):

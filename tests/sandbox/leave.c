@@ -133,7 +133,7 @@ static void work(const struct dispatch *dispatch, const struct config *config, c
     errno = -spool_move(spool, SPOOL_CUR, "m", stat.st_ino, SPOOL_SENT, (char[SPOOL_NAME_SIZE]){"m"});
     say("move it to sent", errno ? -1 : 0);
     spool_tenant_close(spool);
-    errno = -secret_read_file(&secret, config->accounts[0].password_file);
+    errno = -secret_read_file(&secret, config->accounts[0].password_file, NULL);
     say("read the password", errno ? -1 : 0);
     secret_release(&secret);
     say("read the authorities", open_file("/etc/ssl/certs", O_RDONLY | O_DIRECTORY));

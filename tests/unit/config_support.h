@@ -41,7 +41,7 @@ static inline const char *support_mailbox(const char *text)
 
 static inline void load_bytes(struct loaded *loaded, const char *text, size_t length)
 {
-    static const struct config_checks checks = {support_address, support_mailbox};
+    static const struct config_checks checks = {.address = support_address, .mailbox = support_mailbox};
     *loaded = (struct loaded){.path = "/tmp/outtray-test-config.XXXXXX"};
     int fd = mkstemp(loaded->path);
     assert_true(fd >= 0);

@@ -126,7 +126,7 @@ static inline void world_make(struct world *world, const char *extra)
     assert_true(world->spool_fd >= 0);
     world->config = world_config(world, extra);
     (void)snprintf(path, sizeof path, "%s/log", world->path);
-    assert_int_equal(log_open(&(struct log_target){false, path, LOG_NO_SYSLOG}, &world->log), 0);
+    assert_int_equal(log_open(&(struct log_target){false, path, LOG_NO_SYSLOG, NULL}, &world->log), 0);
     world->acme = world_tenant(world, "acme");
     world->other = world_tenant(world, "other");
     assert_int_equal(loop_new(&world->loop), 0);

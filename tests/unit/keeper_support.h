@@ -246,7 +246,7 @@ static inline void bench_make(struct bench *bench, const char *oauth)
     place_make(&bench->place);
     char path[128];
     (void)snprintf(path, sizeof path, "%s/log", bench->place.path);
-    assert_int_equal(log_open(&(struct log_target){false, path, LOG_NO_SYSLOG}, &bench->log), 0);
+    assert_int_equal(log_open(&(struct log_target){false, path, LOG_NO_SYSLOG, NULL}, &bench->log), 0);
     assert_int_equal(loop_new(&bench->loop), 0);
     assert_int_equal(multi_new(bench->loop, &bench->multi), 0);
     loop_timer_init(&bench->runner, bench_jobs, bench);

@@ -38,7 +38,7 @@ static int free_port(void)
 static void bench_make(struct bench *bench)
 {
     char where[32];
-    const struct log_target target = {.file = "/dev/null", .facility = LOG_NO_SYSLOG};
+    const struct log_target target = {.file = "/dev/null", .facility = LOG_NO_SYSLOG, NULL};
     assert_int_equal(log_open(&target, &bench->log), 0);
     assert_int_equal(listener_new(bench->log, &bench->listener), 0);
     bench->port = free_port();

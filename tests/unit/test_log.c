@@ -33,7 +33,7 @@ static void world_make(struct world *world, bool json)
     *world = (struct world){.directory = "/tmp/outtray-test-log.XXXXXX"};
     assert_non_null(mkdtemp(world->directory));
     (void)snprintf(world->path, sizeof world->path, "%s/log", world->directory);
-    assert_int_equal(log_open(&(struct log_target){json, world->path, LOG_NO_SYSLOG}, &world->log), 0);
+    assert_int_equal(log_open(&(struct log_target){json, world->path, LOG_NO_SYSLOG, NULL}, &world->log), 0);
 }
 
 static void world_end(struct world *world)
@@ -291,7 +291,8 @@ static void lines_of_threads_never_mix_and_rotation_loses_none(void **state)
     for (int i = 0; i < 20; i++) {
         (void)snprintf(names[i], sizeof names[i], "%s.%d", world.path, i);
         assert_int_equal(rename(world.path, names[i]), 0);
-        assert_int_equal(log_reopen(world.log, &(struct log_target){false, world.path, LOG_NO_SYSLOG}), 0);
+        assert_int_equal(
+            log_reopen(world.log, &(struct log_target){false, world.path, LOG_NO_SYSLOG, NULL}), 0);
     }
     for (int i = 0; i < THREADS; i++)
         pthread_join(writers[i].thread, NULL);
@@ -325,12 +326,13 @@ static void a_file_that_cannot_be_opened_keeps_the_old_one(void **state)
     (void)snprintf(link, sizeof link, "%s/link", world.directory);
     (void)snprintf(missing, sizeof missing, "%s/none/log", world.directory);
     assert_int_equal(symlink(world.path, link), 0);
-    assert_int_equal(log_reopen(world.log, &(struct log_target){true, link, LOG_NO_SYSLOG}), -ELOOP);
-    assert_int_equal(log_reopen(world.log, &(struct log_target){true, missing, LOG_NO_SYSLOG}), -ENOENT);
+    assert_int_equal(log_reopen(world.log, &(struct log_target){true, link, LOG_NO_SYSLOG, NULL}), -ELOOP);
     assert_int_equal(
-        log_reopen(world.log, &(struct log_target){true, world.directory, LOG_NO_SYSLOG}), -EISDIR);
+        log_reopen(world.log, &(struct log_target){true, missing, LOG_NO_SYSLOG, NULL}), -ENOENT);
+    assert_int_equal(
+        log_reopen(world.log, &(struct log_target){true, world.directory, LOG_NO_SYSLOG, NULL}), -EISDIR);
     struct log *other = NULL;
-    assert_int_equal(log_open(&(struct log_target){false, missing, LOG_NO_SYSLOG}, &other), -ENOENT);
+    assert_int_equal(log_open(&(struct log_target){false, missing, LOG_NO_SYSLOG, NULL}, &other), -ENOENT);
     assert_null(other);
     log_event(world.log, LOG_WARNING_LEVEL, "still_here", "the old file goes on", "key", "a b", NULL);
     char *text = text_of(&world);
@@ -350,7 +352,7 @@ static void the_format_changes_with_a_reload(void **state)
     struct world world;
     world_make(&world, false);
     log_event(world.log, LOG_INFO_LEVEL, "one", "m", NULL);
-    assert_int_equal(log_reopen(world.log, &(struct log_target){true, world.path, LOG_NO_SYSLOG}), 0);
+    assert_int_equal(log_reopen(world.log, &(struct log_target){true, world.path, LOG_NO_SYSLOG, NULL}), 0);
     log_event(world.log, LOG_INFO_LEVEL, "two", "m", NULL);
     char *text = text_of(&world);
     assert_non_null(strstr(text, " event=one level=info msg=m\n{\"time\":"));
@@ -401,7 +403,7 @@ static void standard_error_is_a_copy(void **state)
     int keep = dup(STDERR_FILENO), file = open(world.path, O_WRONLY | O_APPEND | O_CLOEXEC);
     assert_true(keep >= 0 && file >= 0);
     dup2(file, STDERR_FILENO);
-    assert_int_equal(log_open(&(struct log_target){false, "", LOG_NO_SYSLOG}, &log), 0);
+    assert_int_equal(log_open(&(struct log_target){false, "", LOG_NO_SYSLOG, NULL}, &log), 0);
     log_event(log, LOG_ERROR_LEVEL, "to_stderr", "m", NULL);
     log_close(log);
     ssize_t n = write(STDERR_FILENO, "still open\n", 11);

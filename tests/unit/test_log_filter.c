@@ -21,7 +21,7 @@ static void what_is_written_is_read_back(void **state)
     for (int json = 0; json < 2; json++) {
         struct log *log = NULL;
         struct log_lines lines;
-        assert_int_equal(log_open(&(struct log_target){json, "", LOG_NO_SYSLOG}, &log), 0);
+        assert_int_equal(log_open(&(struct log_target){json, "", LOG_NO_SYSLOG, NULL}, &log), 0);
         log_lines_init(&lines, log);
         for (int c = 1; c < 128; c++)
             value[c - 1] = (char)c;

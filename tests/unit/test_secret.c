@@ -103,7 +103,7 @@ static void one_line_end_is_dropped(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct secret secret = {0};
         put("a", rows[i].bytes, rows[i].length, 0600);
-        assert_int_equal(secret_read_file(&secret, path_of("a")), rows[i].result);
+        assert_int_equal(secret_read_file(&secret, path_of("a"), NULL), rows[i].result);
         if (rows[i].result == 0)
             assert_string_equal(secret.text, rows[i].text);
         else
@@ -117,7 +117,7 @@ static void expect_both(const char *path, int result)
     struct secret secret = {0};
     assert_int_equal(secret_set(&secret, "before", 6), 0);
     assert_int_equal(secret_check_file(path), result);
-    assert_int_equal(secret_read_file(&secret, path), result);
+    assert_int_equal(secret_read_file(&secret, path, NULL), result);
     assert_string_equal(secret.text, result == 0 ? "pw" : "before");
     secret_release(&secret);
 }
@@ -164,15 +164,15 @@ static void sizes(void **state)
     memset(large, 'x', SECRET_SIZE_MAX + 8);
     put("a", large, SECRET_SIZE_MAX + 8, 0600);
     assert_int_equal(secret_check_file(path_of("a")), -E2BIG);
-    assert_int_equal(secret_read_file(&secret, path_of("a")), -E2BIG);
+    assert_int_equal(secret_read_file(&secret, path_of("a"), NULL), -E2BIG);
     large[SECRET_SIZE_MAX] = '\n';
     put("a", large, SECRET_SIZE_MAX + 1, 0600);
-    assert_int_equal(secret_read_file(&secret, path_of("a")), 0);
+    assert_int_equal(secret_read_file(&secret, path_of("a"), NULL), 0);
     assert_int_equal(secret.length, SECRET_SIZE_MAX);
     secret_release(&secret);
     large[SECRET_SIZE_MAX] = 'x';
     put("a", large, SECRET_SIZE_MAX + 1, 0600);
-    assert_int_equal(secret_read_file(&secret, path_of("a")), -E2BIG);
+    assert_int_equal(secret_read_file(&secret, path_of("a"), NULL), -E2BIG);
     assert_null(secret.text);
     free(large);
 }
