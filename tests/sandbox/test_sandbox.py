@@ -9,17 +9,13 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cases"))
-
-from smtpserver import Server  # noqa: E402
-from support.agent import Agent, Config, binary, environment, outtray, sanitizer_report  # noqa: E402
-from support.net import free_port  # noqa: E402
-from support.wait import wait_until  # noqa: E402
+from support.agent import Agent, Config, binary, environment, outtray, sanitizer_report
+from support.net import free_port
+from support.wait import wait_until
 
 MESSAGE = b"From: Jane <jane@inside.example>\nTo: a@example.net\nSubject: hello\n\nOne line.\n"
 LEAVE = pathlib.Path(binary()).parent / "sandbox" / "leave"
