@@ -52,7 +52,7 @@ $(BUILD)/sandbox/%: $(BUILD)/tests/sandbox/%.o $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/bench/%: tests/bench/%.c
+$(BUILD)/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) -lssl -lcrypto
 $(BUILD)/bench/sink: tests/bench/sink/dialogue.c tests/bench/sink/ledger.c $(wildcard tests/bench/sink/*.h)

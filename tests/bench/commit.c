@@ -6,29 +6,11 @@
 // Makes FILES empty files in DIRECTORY/from, syncs them, then moves them to DIRECTORY/to in batches of BATCH
 // renames, each followed by an fsync of the destination and of the source. One line of JSON on standard
 // output. The two directories are removed at the end.
-#include <errno.h>
+#include "tool.h"
+
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
-
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "commit: %s: %s\n", what, strerror(errno));
-    exit(71);
-}
-
-static double now(clockid_t clock)
-{
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 static int directory(int in, const char *name)
 {
@@ -83,20 +65,20 @@ int main(int argc, char **argv)
     double *syncs = calloc(batches, sizeof *syncs);
     if (!syncs)
         die("calloc");
-    double begin = now(CLOCK_MONOTONIC), cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+    double begin = seconds_of(CLOCK_MONOTONIC), cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
     for (unsigned i = 0; i < batches * batch; i++) {
         file_name(name, i);
         if (renameat2(from, name, to, name, RENAME_NOREPLACE))
             die(name);
         if (i % batch != batch - 1)
             continue;
-        double start = now(CLOCK_MONOTONIC);
+        double start = seconds_of(CLOCK_MONOTONIC);
         sync_directory(to);
         sync_directory(from);
-        syncs[i / batch] = now(CLOCK_MONOTONIC) - start;
+        syncs[i / batch] = seconds_of(CLOCK_MONOTONIC) - start;
     }
-    double seconds = now(CLOCK_MONOTONIC) - begin;
-    cpu = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    double seconds = seconds_of(CLOCK_MONOTONIC) - begin;
+    cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     qsort(syncs, batches, sizeof *syncs, compare);
     printf(
         "{\"renames\": %u, \"batch\": %u, \"seconds\": %.6f, \"renames_per_s\": %.0f, \"cpu_us_per_rename\": "

@@ -5,26 +5,17 @@
 //
 // One process a connection; each takes every CONNECTIONSth file of the directory. No TLS. Exit code 0 where
 // all was sent.
+#include "tool.h"
+
 #include <arpa/inet.h>
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define PIECE (256 * 1024)
-
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "copy: %s: %s\n", what, strerror(errno));
-    exit(71);
-}
 
 static void put(int fd, const char *data, size_t length)
 {

@@ -12,23 +12,14 @@
 // to BUFFER_MAX for each direction of a connection, and the sender's kernel has them acknowledged at once.
 // One thread; its CPU seconds, and by how much it was late, are in the statistics: where they are large, the
 // figure measured through it is the proxy's.
-#include <arpa/inet.h>
-#include <errno.h>
+#include "loopback.h"
+
 #include <fcntl.h>
 #include <getopt.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
 #define READ_SIZE    (64 * 1024)
 #define EVENTS_MAX   64
@@ -79,19 +70,6 @@ static struct {
     uint64_t connections, open, open_most, octets, chunks, late[LATE_BUCKETS];
     int64_t late_most;
 } proxy = {.flying_last = &proxy.flying};
-
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "delay: %s: %s\n", what, strerror(errno));
-    exit(71);
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 static void connection_unref(struct connection *connection)
 {
@@ -334,22 +312,15 @@ static double late_quantile(double share)
 
 static void statistics(const char *file)
 {
-    struct rusage usage;
-    FILE *out = file ? fopen(file, "w") : stdout;
-    if (!out)
-        die(file);
-    getrusage(RUSAGE_SELF, &usage);
-    double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    FILE *out = loopback_statistics(file);
     fprintf(out,
         "{\"connections\": %ju, \"connections_most\": %ju, \"bytes\": %ju, \"chunks\": %ju, \"one_way_ms\": "
         "%.3f, "
         "\"late_us_median\": %.1f, \"late_us_p99\": %.1f, \"late_us_most\": %.1f, \"cpu_seconds\": %.3f}\n",
         (uintmax_t)proxy.connections, (uintmax_t)proxy.open_most, (uintmax_t)proxy.octets,
         (uintmax_t)proxy.chunks, (double)proxy.one_way / 1e6, late_quantile(0.5), late_quantile(0.99),
-        (double)proxy.late_most / 1e3, cpu);
-    if (fflush(out) || (file && fclose(out)))
-        die("statistics");
+        (double)proxy.late_most / 1e3, cpu_seconds());
+    loopback_statistics_end(out);
 }
 
 static void end_event(struct end *end, uint32_t events)
@@ -402,42 +373,19 @@ static void watch(int fd, void *what)
         die("epoll_ctl");
 }
 
-static uint16_t set_up(uint16_t port, uint16_t to)
+static void set_up(uint16_t *port, uint16_t to)
 {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
     sigset_t signals;
-    proxy.server = address;
-    proxy.server.sin_port = htons(to);
+    proxy.server = (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons(to), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     proxy.epoll = epoll_create1(EPOLL_CLOEXEC);
-    proxy.listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (proxy.epoll < 0 || proxy.listener < 0 ||
-        setsockopt(proxy.listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) ||
-        bind(proxy.listener, (struct sockaddr *)&address, length) || listen(proxy.listener, 1024) ||
-        getsockname(proxy.listener, (struct sockaddr *)&address, &length))
-        die("listen");
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGUSR1);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    if (proxy.epoll < 0)
+        die("epoll_create1");
+    proxy.listener = loopback_listen(port, SO_REUSEADDR);
+    loopback_signals(&signals);
     proxy.signals = signalfd(-1, &signals, SFD_CLOEXEC);
     watch(proxy.listener, &proxy.listener);
     watch(proxy.signals, &proxy.signals);
-    return ntohs(address.sin_port);
-}
-
-static unsigned number(const char *text, unsigned most)
-{
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    if (end == text || *end || value > most) {
-        fprintf(stderr, "delay: %s is no number up to %u\n", text, most);
-        exit(64);
-    }
-    return (unsigned)value;
 }
 
 int main(int argc, char **argv)
@@ -449,9 +397,9 @@ int main(int argc, char **argv)
     uint16_t port = 0, to = 0;
     bool bad = false;
     for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
-        port = option == 'p' ? (uint16_t)number(optarg, 65535) : port;
-        to = option == 't' ? (uint16_t)number(optarg, 65535) : to;
-        proxy.one_way = option == 'w' ? (int64_t)number(optarg, ONE_WAY_MAX) * 1000000 : proxy.one_way;
+        port = option == 'p' ? (uint16_t)number(optarg, 0, 65535) : port;
+        to = option == 't' ? (uint16_t)number(optarg, 0, 65535) : to;
+        proxy.one_way = option == 'w' ? (int64_t)number(optarg, 0, ONE_WAY_MAX) * 1000000 : proxy.one_way;
         file = option == 's' ? optarg : file;
         bad = bad || option == '?';
     }
@@ -459,8 +407,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: delay --to PORT --one-way MS [--port N] [--statistics FILE]\n");
         return 64;
     }
-    printf("listening %u\n", set_up(port, to));
-    fflush(stdout);
+    set_up(&port, to);
+    loopback_ready(port);
     serve(file);
     return 0;
 }

@@ -1,26 +1,22 @@
 // Fills a spool with messages quickly: real files with bodies of their own, no links.
 //
-//   fill SPOOL TENANTS MESSAGES SIZE new [FIRST]     straight into tenantN/new/ (for an agent that is not
-//   running) fill SPOOL TENANTS MESSAGES SIZE arrive [FIRST]  into tenantN/tmp/; after a line on standard
-//   input all are renamed
-//                                                    into new/ without a pause
-//   fill SPOOL TENANTS MESSAGES SIZE deferred DUE    into tenantN/deferred/ with a status file each, of which
-//   every
-//                                                    (MESSAGES / DUE)th is due, the others in an hour
+//   fill SPOOL TENANTS MESSAGES SIZE new [FIRST]
+//     straight into tenantN/new/, for an agent that is not running
+//   fill SPOOL TENANTS MESSAGES SIZE arrive [FIRST]
+//     into tenantN/tmp/; after a line on standard input all are renamed into new/ without a pause
+//   fill SPOOL TENANTS MESSAGES SIZE deferred DUE
+//     into tenantN/deferred/ with a status file each, of which every (MESSAGES / DUE)th is due, the others in
+//     an hour
 //
 // Message i belongs to tenant i % TENANTS; their numbers begin with FIRST (default: 0), so that two fills do
 // not meet. The file system is synced once at the end of the writing. One line of JSON on standard output:
 // the seconds that took, and for `arrive` when (CLOCK_MONOTONIC, ns) the first rename began and the last
 // ended.
-#include <errno.h>
+#include "tool.h"
+
 #include <fcntl.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NAME_SIZE  64
@@ -34,19 +30,6 @@ struct filling {
     const char *state;
     char *text;
 };
-
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "fill: %s: %s\n", what, strerror(errno));
-    exit(71);
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 static void name_of(char name[static NAME_SIZE], unsigned number)
 {
@@ -151,17 +134,6 @@ static void arrive(const struct filling *filling, int64_t *ret_begin, int64_t *r
     *ret_end = now_ns();
     free(from);
     free(to);
-}
-
-static unsigned number(const char *text, unsigned least, unsigned most)
-{
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    if (end == text || *end || value < least || value > most) {
-        fprintf(stderr, "fill: %s is no number from %u to %u\n", text, least, most);
-        exit(64);
-    }
-    return (unsigned)value;
 }
 
 int main(int argc, char **argv)

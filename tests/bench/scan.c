@@ -4,28 +4,11 @@
 //   scan DIRECTORY
 //
 // One line of JSON on standard output.
+#include "tool.h"
+
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <time.h>
-
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "scan: %s: %s\n", what, strerror(errno));
-    exit(71);
-}
-
-static double now(clockid_t clock)
-{
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 int main(int argc, char **argv)
 {
@@ -35,7 +18,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: scan DIRECTORY\n");
         return 64;
     }
-    double begin = now(CLOCK_MONOTONIC), cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+    double begin = seconds_of(CLOCK_MONOTONIC), cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
     DIR *directory = opendir(argv[1]);
     if (!directory)
         die(argv[1]);
@@ -52,6 +35,6 @@ int main(int argc, char **argv)
         die(argv[1]);
     closedir(directory);
     printf("{\"names\": %ju, \"statuses\": %ju, \"seconds\": %.6f, \"cpu_seconds\": %.6f}\n", names, statuses,
-        now(CLOCK_MONOTONIC) - begin, now(CLOCK_PROCESS_CPUTIME_ID) - cpu);
+        seconds_of(CLOCK_MONOTONIC) - begin, seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu);
     return 0;
 }

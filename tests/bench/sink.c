@@ -12,23 +12,15 @@
 // begins with SINK_STAMP_ID: when (CLOCK_MONOTONIC) the first octet of its MAIL was read. With --ledger it
 // answers as the addresses ask for and accounts for each message in FILE (see sink/ledger.h), on one thread.
 // It trusts its client: it is for loopback.
+#include "loopback.h"
 #include "sink/dialogue.h"
 #include "sink/ledger.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <getopt.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define THREADS_MAX 16
 #define READ_SIZE   (64 * 1024)
@@ -52,12 +44,6 @@ struct server {
     int epoll, listener;
     char buffer[READ_SIZE];
 };
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
 
 static void watch(int epoll, int what, struct connection *connection, uint32_t events)
 {
@@ -209,37 +195,21 @@ static void *server_run(void *arg)
     return NULL;
 }
 
-// A listening socket of its own for each thread; the kernel spreads connections over them. Returns the port.
-static uint16_t server_listen(struct server *server, uint16_t port)
+// A listening socket of its own for each thread; the kernel spreads connections over them.
+static void server_listen(struct server *server, uint16_t *port)
 {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
     struct epoll_event event = {.events = EPOLLIN};
-    server->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    server->listener = loopback_listen(port, SO_REUSEPORT);
     server->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (server->listener < 0 || server->epoll < 0)
-        die("socket");
-    if (setsockopt(server->listener, SOL_SOCKET, SO_REUSEPORT, &(int){1}, sizeof(int)) ||
-        bind(server->listener, (struct sockaddr *)&address, length) || listen(server->listener, 1024) ||
-        getsockname(server->listener, (struct sockaddr *)&address, &length))
-        die("listen");
-    if (epoll_ctl(server->epoll, EPOLL_CTL_ADD, server->listener, &event))
-        die("epoll_ctl");
-    return ntohs(address.sin_port);
+    if (server->epoll < 0 || epoll_ctl(server->epoll, EPOLL_CTL_ADD, server->listener, &event))
+        die("epoll");
 }
 
 static void statistics(const char *file)
 {
     if (options.stamps && fflush(options.stamps))
         die("stamps");
-    struct rusage usage;
-    FILE *out = file ? fopen(file, "w") : stdout;
-    if (!out)
-        die(file);
-    getrusage(RUSAGE_SELF, &usage);
-    double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    FILE *out = loopback_statistics(file);
     double seconds = (double)(counts.last_ns - counts.first_ns) / 1e9;
     fprintf(out,
         "{\"messages\": %ju, \"recipients\": %ju, \"bytes\": %ju, \"connections\": %ju, "
@@ -249,9 +219,8 @@ static void statistics(const char *file)
         (uintmax_t)counts.messages, (uintmax_t)counts.recipients, (uintmax_t)counts.octets,
         (uintmax_t)counts.connections, (uintmax_t)counts.open_most, (uintmax_t)counts.commands,
         (uintmax_t)counts.duplicates, (uintmax_t)counts.errors, (intmax_t)counts.first_ns,
-        (intmax_t)counts.last_ns, seconds, cpu);
-    if (fflush(out) || (file && fclose(out)))
-        die("statistics");
+        (intmax_t)counts.last_ns, seconds, cpu_seconds());
+    loopback_statistics_end(out);
 }
 
 static void tls_set_up(const char *certificate, const char *key)
@@ -263,17 +232,6 @@ static void tls_set_up(const char *certificate, const char *key)
         exit(1);
     }
     SSL_CTX_set_mode(tls_context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-}
-
-static unsigned number(const char *text, unsigned most)
-{
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    if (end == text || *end || value > most) {
-        fprintf(stderr, "sink: %s is no number up to %u\n", text, most);
-        exit(64);
-    }
-    return (unsigned)value;
 }
 
 int main(int argc, char **argv)
@@ -293,8 +251,8 @@ int main(int argc, char **argv)
         options.auth = options.auth || option == 'a';
         options.duplicates = options.duplicates || option == 'd';
         implicit_tls = implicit_tls || option == 'I';
-        port = option == 'p' ? (uint16_t)number(optarg, 65535) : port;
-        threads = option == 't' ? number(optarg, THREADS_MAX) : threads;
+        port = option == 'p' ? (uint16_t)number(optarg, 0, 65535) : port;
+        threads = option == 't' ? number(optarg, 0, THREADS_MAX) : threads;
         certificate = option == 'T' ? optarg : certificate;
         file = option == 's' ? optarg : file;
         options.stamps = option == 'S' ? fopen(optarg, "w") : options.stamps;
@@ -318,17 +276,11 @@ int main(int argc, char **argv)
     options.starttls = certificate && !implicit_tls;
 
     sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    loopback_signals(&signals);
     static struct server servers[THREADS_MAX];
     for (unsigned i = 0; i < threads; i++)
-        port = server_listen(&servers[i], port);
-    printf("listening %u\n", port);
-    fflush(stdout);
+        server_listen(&servers[i], &port);
+    loopback_ready(port);
     for (unsigned i = 0; i < threads; i++)
         if (pthread_create(&servers[i].thread, NULL, server_run, &servers[i]))
             die("pthread_create");

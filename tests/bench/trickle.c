@@ -7,31 +7,13 @@
 // step with it. FILE gets a line "MESSAGE-ID NS" for each: CLOCK_MONOTONIC right before its rename. The
 // Message-IDs begin with SINK_STAMP_ID.
 #include "sink/dialogue.h"
+#include "tool.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NAME_SIZE   64
 #define MESSAGE_MAX (64u << 20)
-
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "trickle: %s: %s\n", what, strerror(errno));
-    exit(71);
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 static void name_of(char name[static NAME_SIZE], unsigned number)
 {
@@ -55,17 +37,6 @@ static void write_message(int tmp, unsigned number, size_t size)
         fputs(line, out);
     if (fflush(out) || fsync(fd) || fclose(out))
         die(name);
-}
-
-static unsigned long number(const char *text, unsigned long least, unsigned long most)
-{
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    if (end == text || *end || value < least || value > most) {
-        fprintf(stderr, "trickle: %s is no number from %lu to %lu\n", text, least, most);
-        exit(64);
-    }
-    return value;
 }
 
 int main(int argc, char **argv)

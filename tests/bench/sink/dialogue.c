@@ -1,5 +1,6 @@
 // Parses what a client sends and answers at once. No I/O.
 #include "dialogue.h"
+#include "../tool.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -13,12 +14,6 @@ static struct {
     uint64_t *slots;
     size_t n, size; // a power of two
 } seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
 
 void dialogue_init(struct dialogue *dialogue, const struct sink_options *options, struct sink_counts *counts)
 {
@@ -104,13 +99,6 @@ static const char *judge_message(struct dialogue *dialogue, uint64_t id)
         dialogue->accepted ? judge->message(dialogue, id) : "503 5.5.1 no valid recipients\r\n";
     dialogue->accepted = 0;
     return verdict;
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 // What the Message-ID is for: to know a message that comes again, or one whose MAIL was waited for. Returns
