@@ -5,16 +5,16 @@
 #include <errno.h>
 #include <string.h>
 
-static void out_of_memory(struct reader *reader)
+void read_out_of_memory(struct reader *reader)
 {
     reader->report->error = reader->report->error ? reader->report->error : -ENOMEM;
 }
 
-static const char *copy_text(struct reader *reader, const char *text)
+const char *read_copy_text(struct reader *reader, const char *text)
 {
     const char *copy = config_arena_copy(reader->arena, text, strlen(text));
     if (!copy)
-        out_of_memory(reader);
+        read_out_of_memory(reader);
     return copy ? copy : "";
 }
 
@@ -39,10 +39,10 @@ void read_note_given(struct reader *reader, enum config_feature feature, const s
     }
     struct given_key *given = config_arena_alloc(reader->arena, 1, sizeof(*given));
     if (!given) {
-        out_of_memory(reader);
+        read_out_of_memory(reader);
         return;
     }
-    *given = (struct given_key){feature, copy_text(reader, text + at), NULL};
+    *given = (struct given_key){feature, read_copy_text(reader, text + at), NULL};
     *reader->given_end = given;
     reader->given_end = &given->next;
 }
@@ -100,7 +100,7 @@ static void read_named(struct reader *reader, const struct schema_key *key, cons
     }
     char *drafts = config_arena_alloc(reader->arena, node->n, size);
     if (!drafts) {
-        out_of_memory(reader);
+        read_out_of_memory(reader);
         return;
     }
     for (const struct tree_pair *pair = node->pairs; pair; pair = pair->next, n++) {
@@ -114,12 +114,12 @@ static void read_named(struct reader *reader, const struct schema_key *key, cons
             struct account_draft *account = draft;
             account->key = pair->key;
             account->map = pair->value;
-            account->account.name = copy_text(reader, pair->key->text);
+            account->account.name = read_copy_text(reader, pair->key->text);
         } else {
             struct tenant_draft *tenant = draft;
             tenant->key = pair->key;
             tenant->map = pair->value;
-            tenant->tenant.name = copy_text(reader, pair->key->text);
+            tenant->tenant.name = read_copy_text(reader, pair->key->text);
         }
         read_map(reader, key, pair->value, pair->key->mark, &below, draft);
     }

@@ -33,6 +33,11 @@ struct reader {
 // default, and so has a key that is absent.
 void read_tree(struct reader *reader, const struct tree_node *root);
 
+// Notes that memory is short.
+void read_out_of_memory(struct reader *reader);
+// A copy that lives as long as what is read; "" where memory is short.
+const char *read_copy_text(struct reader *reader, const char *text);
+
 // Remembers that path was given and belongs to feature.
 void read_note_given(struct reader *reader, enum config_feature feature, const struct config_path *path);
 

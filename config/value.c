@@ -7,19 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static void out_of_memory(struct reader *reader)
-{
-    reader->report->error = reader->report->error ? reader->report->error : -ENOMEM;
-}
-
-static const char *copy_text(struct reader *reader, const char *text)
-{
-    const char *copy = config_arena_copy(reader->arena, text, strlen(text));
-    if (!copy)
-        out_of_memory(reader);
-    return copy ? copy : "";
-}
-
 #define value_error(value, ...)                                                                              \
     report_error((value)->reader->report, (value)->node->mark, (value)->path, __VA_ARGS__)
 
@@ -50,7 +37,8 @@ static void read_text(const struct value *value)
     if (!*value->node->text && (value->key->flags & SCHEMA_REQUIRED))
         value_error(value, "cannot be empty");
     else if (text_is_good(value, value->node))
-        memcpy(value->place, &(const char *){copy_text(value->reader, value->node->text)}, sizeof(char *));
+        memcpy(
+            value->place, &(const char *){read_copy_text(value->reader, value->node->text)}, sizeof(char *));
 }
 
 static void read_bool(const struct value *value)
@@ -172,10 +160,10 @@ static const char **copy_list(const struct value *value)
     }
     const char **list = config_arena_alloc(value->reader->arena, value->node->n + 1, sizeof(char *));
     if (!list)
-        out_of_memory(value->reader);
+        read_out_of_memory(value->reader);
     for (const struct tree_pair *pair = value->node->pairs; list && pair; pair = pair->next)
         if (text_is_good(value, pair->value))
-            list[n++] = copy_text(value->reader, pair->value->text);
+            list[n++] = read_copy_text(value->reader, pair->value->text);
         else
             good = false;
     return good ? list : NULL;
@@ -189,7 +177,7 @@ static const char *bare_server(struct reader *reader, const char *name)
         return name;
     const char *bare = config_arena_copy(reader->arena, name + 1, length - 2);
     if (!bare)
-        out_of_memory(reader);
+        read_out_of_memory(reader);
     return bare ? bare : "";
 }
 

@@ -44,9 +44,7 @@ DIR *spool_list(int dir)
     return list;
 }
 
-// Opens a directory below parent, made first where `create` and missing. Its mode is set whatever the umask
-// is, but only on a directory we made: an operator's choice stays.
-static int open_directory(int parent, const char *name, bool create, mode_t mode)
+int spool_open_directory(int parent, const char *name, bool create, mode_t mode)
 {
     int fd = (int)TEMP_FAILURE_RETRY(openat(parent, name, DIRECTORY_FLAGS));
     if (fd >= 0 || errno != ENOENT || !create)
@@ -68,10 +66,10 @@ static int open_directory(int parent, const char *name, bool create, mode_t mode
 static int open_state(struct spool_tenant *tenant, enum spool_state state, bool create)
 {
     mode_t mode = state == SPOOL_TMP || state == SPOOL_NEW ? MODE_PRODUCERS : MODE_AGENT;
-    int fd = open_directory(tenant->root, state_names[state], create, mode);
+    int fd = spool_open_directory(tenant->root, state_names[state], create, mode);
     if (fd >= 0 && state == SPOOL_CUR && tenant->agent != NULL) {
         int cur = fd;
-        fd = open_directory(cur, tenant->agent, create, MODE_AGENT);
+        fd = spool_open_directory(cur, tenant->agent, create, MODE_AGENT);
         close(cur);
     }
     if (fd < 0)
@@ -89,7 +87,7 @@ static int open_state(struct spool_tenant *tenant, enum spool_state state, bool 
 static int open_all(int spool_fd, struct spool_tenant *tenant, bool create, enum spool_state *ret_state)
 {
     struct stat st;
-    tenant->root = open_directory(spool_fd, tenant->name, create, MODE_AGENT);
+    tenant->root = spool_open_directory(spool_fd, tenant->name, create, MODE_AGENT);
     if (tenant->root < 0)
         return tenant->root;
     if (fstat(tenant->root, &st) < 0)
@@ -169,7 +167,7 @@ int spool_tenant_stale(int spool_fd, const struct spool_tenant *tenant)
             r = replaced(tenant->root, state_names[state], tenant->dev, tenant->ino[state]);
             continue;
         }
-        int cur = open_directory(tenant->root, state_names[state], false, 0);
+        int cur = spool_open_directory(tenant->root, state_names[state], false, 0);
         if (cur < 0)
             return cur == -ENOENT || cur == -ENOTDIR || cur == -ELOOP ? 1 : cur;
         r = replaced(cur, tenant->agent, tenant->dev, tenant->ino[state]);

@@ -15,24 +15,10 @@
 #define LOCK_LINE_SIZE   256 // of /proc/locks
 #define LOCKS_LINES_MAX  1000000
 
+// Producers may ask whether an agent runs: all may look into it.
 static int open_agents(int spool_fd, bool create)
 {
-    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    int fd = (int)TEMP_FAILURE_RETRY(openat(spool_fd, AGENTS_DIRECTORY, flags));
-    if (fd >= 0 || errno != ENOENT || !create)
-        return fd >= 0 ? fd : -errno;
-    bool made = TEMP_FAILURE_RETRY(mkdirat(spool_fd, AGENTS_DIRECTORY, 0755)) == 0;
-    if (!made && errno != EEXIST)
-        return -errno;
-    fd = (int)TEMP_FAILURE_RETRY(openat(spool_fd, AGENTS_DIRECTORY, flags));
-    if (fd < 0)
-        return -errno;
-    if (made && fchmod(fd, 0755) < 0) { // whatever the umask: producers may ask whether an agent runs
-        int error = errno;
-        close(fd);
-        return -error;
-    }
-    return fd;
+    return spool_open_directory(spool_fd, AGENTS_DIRECTORY, create, 0755);
 }
 
 static void lock_name(const char *agent, char ret_name[static LOCK_NAME_SIZE])

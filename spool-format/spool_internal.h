@@ -25,6 +25,11 @@ bool spool_identity_same(const struct status_identity *recorded, const struct st
 // A fresh stream on the directory dir (its offset is its own). NULL and errno.
 DIR *spool_list(int dir);
 
+// Opens a directory below parent, made first (and durable) where `create` and missing. Its mode is set
+// whatever the umask is, but only on a directory we made: an operator's choice stays. The fd, or negative
+// errno.
+int spool_open_directory(int parent, const char *name, bool create, mode_t mode);
+
 // Looks upwards from name for `inode` as a message: 1 and ret_name, 0, or negative errno.
 int spool_find_inode(int dir, const char *name, ino_t inode, char ret_name[static SPOOL_NAME_SIZE]);
 

@@ -1,5 +1,6 @@
 // Small secret files, durable and closed to others (see store.h).
 #include "store.h"
+#include "agent/base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -108,20 +109,6 @@ int store_read(int state_fd, const char *account, const char *suffix, struct buf
     return error ? error : read_all(fd, out);
 }
 
-static int write_all(int fd, const char *data, size_t length)
-{
-    while (length) {
-        ssize_t n = write(fd, data, length);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data += n;
-        length -= (size_t)n;
-    }
-    return 0;
-}
-
 static int store_put(int state_fd, int dir, const char *temporary, const void *data, size_t length)
 {
     // What a crash left behind under the temporary name is nobody's.
@@ -132,7 +119,7 @@ static int store_put(int state_fd, int dir, const char *temporary, const void *d
         return -errno;
     int error = store_give(state_fd, fd);
     if (!error)
-        error = write_all(fd, data, length);
+        error = file_write(fd, data, length);
     return !error && fsync(fd) ? -errno : error;
 }
 

@@ -1,4 +1,5 @@
 // Printing what was imported (see import.h).
+#include "agent/base/file.h"
 #include "agent/cli/import.h"
 
 #include "agent/compose/encoded_word.h"
@@ -96,8 +97,9 @@ static int write_secret(const struct import *import, const char *path, const cha
     buffer_init(&text, strlen(password) + 2);
     buffer_make_secret(&text);
     buffer_format(&text, "%s\n", password);
-    ssize_t n = TEMP_FAILURE_RETRY(write(fd, text.data, text.length));
-    int error = n < 0 ? errno : n < (ssize_t)text.length ? ENOSPC : fsync(fd) < 0 ? errno : 0;
+    int error = -file_write(fd, text.data, text.length);
+    if (!error && fsync(fd) < 0)
+        error = errno;
     buffer_release(&text);
     if (close(fd) < 0 && !error)
         error = errno;

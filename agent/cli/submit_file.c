@@ -2,6 +2,7 @@
 #include "agent/cli/submit_file.h"
 
 #include "agent/base/clock.h"
+#include "agent/base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -71,15 +72,10 @@ int submit_file_create(struct submit_file *file, int spool_fd, const char *tenan
 
 int submit_file_write(struct submit_file *file, const void *data, size_t length)
 {
-    const char *at = data;
-    for (size_t done = 0; done < length;) {
-        ssize_t n = TEMP_FAILURE_RETRY(write(file->fd, at + done, length - done));
-        if (n < 0)
-            return -errno;
-        done += (size_t)n;
-    }
-    file->length += length;
-    return 0;
+    int error = file_write(file->fd, data, length);
+    if (!error)
+        file->length += length;
+    return error;
 }
 
 // Whoever owns new/ is the agent. Where that is somebody else, who need not be in our group, the file must be

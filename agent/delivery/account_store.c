@@ -2,6 +2,7 @@
 // back, a deadline counts for at most what the breaker allows, so that a clock that was wrong costs no more
 // than that.
 #include "account.h"
+#include "agent/base/file.h"
 #include "retry.h"
 
 #include <errno.h>
@@ -14,7 +15,6 @@
 #include <unistd.h>
 
 #define ACCOUNTS_FILE     "accounts.json"
-#define ACCOUNTS_FILE_NEW "accounts.json.new"
 #define ACCOUNTS_FILE_MAX (4 * 1024 * 1024) // octets
 #define ACCOUNTS_VERSION  1
 
@@ -96,39 +96,9 @@ char *account_encode_all(struct account *const *accounts, size_t n, int64_t boot
     return json_dumps(root, JSON_INDENT(1) | JSON_SORT_KEYS);
 }
 
-static int write_all(int fd, const char *text, size_t length)
-{
-    while (length) {
-        ssize_t n = write(fd, text, length);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        text += n;
-        length -= (size_t)n;
-    }
-    return 0;
-}
-
 int account_store(int state_fd, const char *text)
 {
-    // What a crash left behind under the temporary name is nobody's.
-    if (unlinkat(state_fd, ACCOUNTS_FILE_NEW, 0) && errno != ENOENT)
-        return -errno;
-    __attribute__((cleanup(fd_close))) int fd =
-        openat(state_fd, ACCOUNTS_FILE_NEW, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -errno;
-    int error = write_all(fd, text, strlen(text));
-    if (!error && fsync(fd))
-        error = -errno;
-    if (!error && renameat(state_fd, ACCOUNTS_FILE_NEW, state_fd, ACCOUNTS_FILE))
-        error = -errno;
-    if (error) {
-        (void)unlinkat(state_fd, ACCOUNTS_FILE_NEW, 0);
-        return error;
-    }
-    return fsync(state_fd) ? -errno : 0;
+    return file_replace(state_fd, ACCOUNTS_FILE, text, strlen(text), 0600, FILE_DURABLE);
 }
 
 int account_save_all(int state_fd, struct account *const *accounts, size_t n, int64_t boot, int64_t wall)

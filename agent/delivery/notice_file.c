@@ -2,6 +2,7 @@
 #include "notice_file.h"
 #include "agent/base/buffer.h"
 #include "agent/base/clock.h"
+#include "agent/base/file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,6 +16,7 @@
 
 #define LIST_MAX    (1024 * 1024) // octets of a list
 #define LIST_SUFFIX ".list"
+#define NOTICE_MODE 0640
 
 static int notices_open(const struct spool_tenant *spool, bool create)
 {
@@ -31,33 +33,6 @@ static int notices_open(const struct spool_tenant *spool, bool create)
     if (fd >= 0)
         close(fd);
     return -error;
-}
-
-// Writes dir/name whole and durable, by a temporary.
-static int write_durably(int dir, const char *name, const char *data, size_t length)
-{
-    char temporary[SPOOL_NAME_SIZE + 16];
-    (void)snprintf(temporary, sizeof temporary, ".%s.tmp", name);
-    int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
-    if (fd < 0)
-        return -errno;
-    int r = 0;
-    while (!r && length > 0) {
-        ssize_t n = TEMP_FAILURE_RETRY(write(fd, data, length));
-        if (n < 0)
-            r = -errno;
-        data += n > 0 ? n : 0;
-        length -= n > 0 ? (size_t)n : 0;
-    }
-    if (!r && (fchmod(fd, 0640) < 0 || fsync(fd) < 0))
-        r = -errno;
-    if (close(fd) < 0 && !r)
-        r = -errno;
-    if (!r && renameat(dir, temporary, dir, name) < 0)
-        r = -errno;
-    if (r)
-        (void)unlinkat(dir, temporary, 0);
-    return r;
 }
 
 // Writes the mark into the status file, where it is still this message's.
@@ -151,10 +126,10 @@ int notice_file_submit(const struct spool_tenant *spool, struct notice_item *con
         r = make_name(now, ret_name);
     if (!r) {
         (void)snprintf(list, sizeof list, "%s" LIST_SUFFIX, ret_name);
-        r = write_durably(dir, list, text.data, text.length);
+        r = file_replace(dir, list, text.data, text.length, NOTICE_MODE, FILE_SYNCED);
     }
     if (!r)
-        r = write_durably(dir, ret_name, data, length);
+        r = file_replace(dir, ret_name, data, length, NOTICE_MODE, FILE_SYNCED);
     if (!r && fsync(dir) < 0)
         r = -errno;
     for (size_t i = 0; !r && i < n; i++)

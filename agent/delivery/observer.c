@@ -1,5 +1,6 @@
 // Showing what the agent does: a snapshot of tenants and accounts, written by the intake desk.
 #include "agent/base/clock.h"
+#include "agent/base/file.h"
 #include "agent/delivery/agent.h"
 #include "agent/delivery/progress.h"
 #include "agent/observe/listener.h"
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #define OBSERVER_TEXT_MAX (64 * 1024 * 1024)
+#define OBSERVER_MODE     0644 // monitoring reads it as somebody else
 
 struct write_job {
     struct desk_job job; // first
@@ -155,15 +157,19 @@ static char *encode_accounts(struct dispatch *dispatch)
     return text;
 }
 
+static void write_text(int dir, const char *name, const struct buffer *text)
+{
+    if (text->length && !buffer_error(text))
+        (void)file_replace(dir, name, text->data, text->length, OBSERVER_MODE, FILE_FLEETING);
+}
+
 static void write_run(struct desk_job *job)
 {
     struct write_job *write = (struct write_job *)job;
     int dir = write->agent->dispatch.state_fd;
-    const struct buffer *status = &write->view.status, *metrics = &write->view.metrics;
-    if (status->length && !buffer_error(status))
-        (void)observe_write(dir, "status.json", status->data, status->length);
-    if (write->config->metrics.textfile && metrics->length && !buffer_error(metrics))
-        (void)observe_write(dir, "metrics.prom", metrics->data, metrics->length);
+    write_text(dir, "status.json", &write->view.status);
+    if (write->config->metrics.textfile)
+        write_text(dir, "metrics.prom", &write->view.metrics);
     if (write->accounts)
         (void)account_store(dir, write->accounts);
     listener_publish(write->agent->listener, &write->view);

@@ -1,6 +1,7 @@
 // The files by which an operator pauses accounts (see pause.h).
 #include "pause.h"
 #include "agent/base/clock.h"
+#include "agent/base/file.h"
 
 #include "spool-format/status.h"
 
@@ -61,25 +62,12 @@ static void clean(char *to, size_t size, const char *from, bool word)
 static int write_line(int dir, const char *name, const struct pause *pause)
 {
     char text[PAUSE_LINE_MAX], at[STATUS_TIME_SIZE], by[PAUSE_BY_MAX + 1], reason[PAUSE_REASON_MAX + 1];
-    char temporary[NAME_SIZE + 8];
     struct timespec time = clock_timespec(pause->at);
     status_time_format(&time, 0, at);
     clean(by, sizeof by, pause->by, true);
     clean(reason, sizeof reason, pause->reason, false);
     int length = snprintf(text, sizeof text, "at=%s by=%s reason=%s\n", at, by, reason);
-    (void)snprintf(temporary, sizeof temporary, ".%s.tmp", name);
-    int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, MODE);
-    if (fd < 0)
-        return -errno;
-    ssize_t n = write(fd, text, (size_t)length);
-    int error = n < 0 ? -errno : n < length ? -EIO : fsync(fd) ? -errno : 0;
-    if (close(fd) && !error)
-        error = -errno;
-    if (!error && renameat(dir, temporary, dir, name))
-        error = -errno;
-    if (error)
-        (void)unlinkat(dir, temporary, 0);
-    return error ? error : fsync(dir) ? -errno : 0;
+    return file_replace(dir, name, text, (size_t)length, MODE, FILE_DURABLE);
 }
 
 // What people write by hand is taken as the reason, the file's owner as who it was.

@@ -1,8 +1,7 @@
 // What the agent shows of itself: one struct filled in by the wire thread, printed as status.json and as
 // Prometheus text.
 //
-// The struct is borrowed for the time of the call. Both printers are pure; the agent writes their text with
-// observe_write, which replaces a file atomically.
+// The struct is borrowed for the time of the call. Both printers are pure.
 #ifndef OUTTRAY_AGENT_OBSERVE_SNAPSHOT_H
 #define OUTTRAY_AGENT_OBSERVE_SNAPSHOT_H
 
@@ -91,8 +90,5 @@ int observe_metrics(const struct snapshot *snapshot, struct buffer *out);
 #define OBSERVE_DESK_STALLED_S 30
 #define OBSERVE_MAIL_STALLED_S 300
 bool observe_health(const struct snapshot *snapshot, struct buffer *words);
-
-// Replaces dir/name by text: temporary, rename (no fsync: it is made anew every few seconds). Mode 0644.
-int observe_write(int dir, const char *name, const char *text, size_t length);
 
 #endif

@@ -241,12 +241,12 @@ static void the_file_is_private_replaced_whole_and_no_link(void **state)
     int fd = state_directory(path);
     world_make(&world, "");
     // What a crash left behind, and a link somebody planted, are in nobody's way.
-    assert_int_equal(symlinkat("/dev/null", fd, "accounts.json.new"), 0);
+    assert_int_equal(symlinkat("/dev/null", fd, ".accounts.json.tmp"), 0);
     save(&world, fd);
     assert_int_equal(fstatat(fd, "accounts.json", &stat, AT_SYMLINK_NOFOLLOW), 0);
     assert_true(S_ISREG(stat.st_mode));
     assert_int_equal(stat.st_mode & 0777, 0600);
-    assert_int_equal(fstatat(fd, "accounts.json.new", &stat, AT_SYMLINK_NOFOLLOW), -1);
+    assert_int_equal(fstatat(fd, ".accounts.json.tmp", &stat, AT_SYMLINK_NOFOLLOW), -1);
     unlinkat(fd, "accounts.json", 0);
     assert_int_equal(symlinkat("/etc/passwd", fd, "accounts.json"), 0);
     assert_int_equal(account_load_all(fd, &world.account, 1, world.boot, world.wall), -ELOOP);

@@ -273,34 +273,6 @@ static void class_names_are_found(void **state)
     assert_int_equal(observe_class_index(NULL), OBSERVE_CLASSES - 1);
 }
 
-static void files_are_replaced_whole(void **state)
-{
-    (void)state;
-    char path[] = "/tmp/outtray-snapshot-XXXXXX";
-    assert_non_null(mkdtemp(path));
-    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_true(dir >= 0);
-    assert_int_equal(observe_write(dir, "status.json", "a longer first text", 19), 0);
-    assert_int_equal(observe_write(dir, "status.json", "short", 5), 0);
-    char text[64];
-    int fd = openat(dir, "status.json", O_RDONLY | O_CLOEXEC);
-    assert_int_equal(read(fd, text, sizeof text), 5);
-    assert_memory_equal(text, "short", 5);
-    struct stat st;
-    assert_int_equal(fstat(fd, &st), 0);
-    assert_int_equal(st.st_mode & 07777, 0644);
-    close(fd);
-    assert_true(faccessat(dir, ".status.json.tmp", F_OK, 0) < 0);
-    // What cannot be replaced stays, and no temporary is left.
-    assert_int_equal(mkdirat(dir, "metrics.prom", 0700), 0);
-    assert_true(observe_write(dir, "metrics.prom", "x", 1) < 0);
-    assert_true(faccessat(dir, ".metrics.prom.tmp", F_OK, 0) < 0);
-    unlinkat(dir, "metrics.prom", AT_REMOVEDIR);
-    unlinkat(dir, "status.json", 0);
-    close(dir);
-    assert_int_equal(rmdir(path), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,7 +286,6 @@ int main(void)
         cmocka_unit_test(help_and_type_come_once_before_their_series),
         cmocka_unit_test(full_buffer_is_an_error),
         cmocka_unit_test(class_names_are_found),
-        cmocka_unit_test(files_are_replaced_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
