@@ -22,6 +22,9 @@ from support.debs import Unavailable, unpack  # noqa: E402
 __all__ = ["Failed", "Unavailable", "unpack"]
 FILL_SECONDS = 600
 RUN_SECONDS = 900
+# mkfs would give so small a file system 16 MiB, which is full after a second; renames then wait for checkpoints, as
+# they never do on a disk of the usual size.
+JOURNAL_MIB = 256
 FILE_EXTRA = 8192  # octets that a file takes beside its content, at most: an inode, a name, the end of a block
 
 
@@ -79,7 +82,7 @@ def loop_file_system(directory, octets, inodes, place=None):
     image = pathlib.Path(name)
     device = None
     try:
-        run("mkfs.ext4", "-q", "-F", "-N", str(inodes), "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+        run("mkfs.ext4", "-q", "-F", "-J", f"size={JOURNAL_MIB}", "-N", str(inodes), "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
         device = run("losetup", "--find", "--show", image).stdout.strip()
         run("mount", "-t", "ext4", device, mount)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -109,7 +112,7 @@ def place_for(settings, directory):
         return
     files = settings.messages * settings.files_each
     # A second set of inodes: the disk's ceiling is measured with files of its own.
-    octets = files * (settings.size // settings.files_each + FILE_EXTRA) + (512 << 20)
+    octets = files * (settings.size // settings.files_each + FILE_EXTRA) + (1 << 30)
     with contextlib.ExitStack() as stack:
         try:
             if os.geteuid() != 0:
