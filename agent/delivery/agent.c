@@ -1,6 +1,7 @@
 // Starting and stopping; what is done in between is in rounds.c.
 #include "agent.h"
 #include "agent/base/clock.h"
+#include "agent/delivery/intake.h"
 #include "agent/delivery/notice.h"
 #include "agent/observe/listener.h"
 
@@ -64,8 +65,10 @@ static int agent_open_directories(struct agent *agent, const struct config *conf
 
 static int agent_start_desks(struct dispatch *dispatch)
 {
-    filing_init(&dispatch->filing_state, dispatch->log);
-    struct desk_params intake = {.name = "intake", .loop = dispatch->loop};
+    moves_init(&dispatch->moves);
+    filing_init(&dispatch->filing_state, dispatch->log, &dispatch->moves);
+    struct desk_params intake = {
+        .name = "intake", .loop = dispatch->loop, .batch = intake_batch, .arg = &dispatch->moves};
     struct desk_params filing = {.name = "filing",
         .loop = dispatch->loop,
         .batch = filing_batch,
@@ -161,6 +164,7 @@ static void agent_stop(struct agent *agent)
     if (dispatch->intake && dispatch->config)
         agent_write_state(agent);
     desk_stop(dispatch->intake);
+    moves_release(&dispatch->moves);
     listener_free(agent->listener);
     keeper_free(dispatch->keeper);
     watch_free(dispatch->watch);

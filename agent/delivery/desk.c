@@ -97,6 +97,11 @@ static struct desk_job *desk_sort(struct desk *desk, struct channel_item *items)
     return (struct desk_job *)batch.first;
 }
 
+struct desk_job *desk_more(struct desk *desk)
+{
+    return desk_sort(desk, channel_take(&desk->in));
+}
+
 static void desk_work(struct desk *desk, struct desk_job *batch)
 {
     if (batch && desk->params.batch) {

@@ -45,6 +45,10 @@ void desk_return_all(struct desk *desk, struct desk_job *first); // the same for
 // From now on gentle jobs do not rest any more: the end is waiting for them (any thread).
 void desk_hurry(struct desk *desk);
 
+// On the desk's thread, in a batch function: what has queued up since the batch was handed to it; NULL:
+// nothing.
+struct desk_job *desk_more(struct desk *desk);
+
 // A sign of life, on the desk's thread: for a batch function that takes long.
 void desk_beat(struct desk *desk);
 

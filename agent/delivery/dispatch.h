@@ -31,6 +31,7 @@ struct dispatch {
     int spool_fd, state_fd;
     struct desk *intake, *filing;
     struct keeper *keeper; // of OAuth tokens
+    struct moves moves;    // between the desks
     struct filing filing_state;
     struct events events; // who is told of what happened
     struct events_subscriber notices;

@@ -9,9 +9,28 @@
 #include <string.h>
 #include <unistd.h>
 
-void filing_init(struct filing *filing, struct log *log)
+// How often a batch takes in what queued up while it was moved.
+#define FILING_ROUNDS 8
+
+void filing_init(struct filing *filing, struct log *log, struct moves *moves)
 {
-    *filing = (struct filing){.log = log};
+    *filing = (struct filing){.log = log, .moves = moves};
+}
+
+static void filing_end_turn(struct filing *filing)
+{
+    if (filing->run)
+        moves_end(filing->moves);
+    filing->run = 0;
+}
+
+// Before each rename.
+static void filing_take_turn(struct filing *filing)
+{
+    if (filing->run == MOVES_RUN)
+        filing_end_turn(filing);
+    if (filing->run++ == 0)
+        moves_begin(filing->moves);
 }
 
 static bool filing_is_disk_failure(int error)
@@ -96,6 +115,7 @@ static int filing_write_status(
 
 static int filing_record(struct filing *filing, struct message *message)
 {
+    filing_end_turn(filing); // this waits for the disk
     int error = filing_write_status(message, SPOOL_DEFERRED, message->status_name);
     if (error)
         return error;
@@ -107,6 +127,7 @@ static int filing_record(struct filing *filing, struct message *message)
 
 static int filing_move(struct filing *filing, struct message *message, enum spool_state to)
 {
+    filing_take_turn(filing);
     int error =
         spool_move_known(message->dirs->spool, SPOOL_CUR, message->name, &message->stat, to, message->name);
     if (error)
@@ -125,6 +146,7 @@ static int filing_place(struct filing *filing, struct message *message)
         return filing_record(filing, message);
     case FILING_RETURN:
         message->filed_in = message->origin;
+        filing_take_turn(filing);
         return spool_move(message->dirs->spool, SPOOL_CUR, message->name, message->stat.st_ino,
             message->origin, message->name);
     case FILING_SENT:
@@ -132,6 +154,7 @@ static int filing_place(struct filing *filing, struct message *message)
     case FILING_DEFER:
     case FILING_FAIL:
         message->filed_in = message->filing == FILING_FAIL ? SPOOL_FAILED : SPOOL_DEFERRED;
+        filing_end_turn(filing);
         error = filing_write_status(message, message->filed_in, chosen);
         return error ? error : filing_move(filing, message, message->filed_in);
     }
@@ -214,6 +237,7 @@ static void filing_work(struct filing *filing, struct desk *desk, struct desk_jo
 {
     struct channel_item *placed = NULL, **placed_end = &placed, *held = NULL, **held_end = &held;
     int full = 0;
+    unsigned rounds = 0;
     while (first) {
         struct desk_job *job = first;
         struct message *message = (struct message *)job;
@@ -233,7 +257,10 @@ static void filing_work(struct filing *filing, struct desk *desk, struct desk_jo
         struct channel_item ***end = hold ? &held_end : &placed_end;
         **end = &job->item;
         *end = &job->item.next;
+        if (!first && rounds++ < FILING_ROUNDS)
+            first = desk_more(desk);
     }
+    filing_end_turn(filing);
     filing->held = (struct desk_job *)held;
     atomic_store(&filing->full, full);
     // What the disk has failed to keep cannot be asked for again, and what was placed beside it is not

@@ -82,8 +82,8 @@ static int intake_merge_failed(struct message *message)
     const struct spool_tenant *spool = message->dirs->spool;
     struct status *other = NULL;
     char name[SPOOL_NAME_SIZE];
-    if (!orphans_may_have(
-            &message->dirs->orphans[SPOOL_FAILED], spool->dir[SPOOL_FAILED], message->claimed_name))
+    if (!orphans_may_have(&message->dirs->orphans[SPOOL_FAILED], spool->dir[SPOOL_FAILED],
+            message->claimed_name, message->examined))
         return 0;
     int found = spool_find_status(spool, SPOOL_FAILED, message->claimed_name, message->fd, &other, name);
     if (found <= 0)
@@ -107,7 +107,8 @@ static int intake_find_status(struct message *message)
     const struct spool_tenant *spool = message->dirs->spool;
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         enum spool_state place = places[i];
-        if (!orphans_may_have(&message->dirs->orphans[place], spool->dir[place], message->claimed_name))
+        if (!orphans_may_have(
+                &message->dirs->orphans[place], spool->dir[place], message->claimed_name, message->examined))
             continue;
         int found = spool_find_status(
             spool, place, message->claimed_name, message->fd, &message->status, message->status_name);
@@ -314,12 +315,11 @@ static enum claim_result intake_refuse(struct message *message, int error)
     return error == -ENOENT ? CLAIM_GONE : error == -ENOTSUP ? CLAIM_IGNORED : CLAIM_LATER;
 }
 
-static enum claim_result intake_try(struct message *message)
+enum claim_result intake_examine(struct message *message)
 {
-    const struct spool_tenant *spool = message->dirs->spool;
     int error = intake_open(message);
-    bool unreadable = error == -EACCES || error == -EPERM;
-    if (unreadable)
+    message->unreadable = error == -EACCES || error == -EPERM;
+    if (message->unreadable)
         error = intake_look(message);
     if (error)
         return intake_refuse(message, error);
@@ -327,24 +327,24 @@ static enum claim_result intake_try(struct message *message)
         return CLAIM_NOT_DUE;
     if (!intake_is_settled(message, &message->stat))
         return CLAIM_UNSETTLED;
-    if (intake_is_leftover(message, &message->stat))
-        return CLAIM_GONE;
-    error = spool_move(spool, message->origin, message->name, message->stat.st_ino, SPOOL_CUR, message->name);
-    if (error)
-        return intake_refuse(message, error);
+    return intake_is_leftover(message, &message->stat) ? CLAIM_GONE : CLAIM_READY;
+}
+
+enum claim_result intake_move(struct message *message)
+{
+    int error = spool_move(
+        message->dirs->spool, message->origin, message->name, message->stat.st_ino, SPOOL_CUR, message->name);
+    return error ? intake_refuse(message, error) : CLAIM_READY;
+}
+
+enum claim_result intake_read(struct message *message)
+{
     int same = intake_is_same(message);
     if (same == 1)
-        return unreadable ? intake_fault(message, "the agent may not read the file (mode or owner)")
-                          : intake_compose(message);
+        return message->unreadable ? intake_fault(message, "the agent may not read the file (mode or owner)")
+                                   : intake_compose(message);
     if (same < 0)
         return same == -ENOENT ? CLAIM_GONE : intake_put_back(message, same);
     (void)intake_put_back(message, 0);
     return CLAIM_UNSETTLED; // the new file has its own turn
-}
-
-void intake_claim(struct desk_job *job)
-{
-    struct message *message = (struct message *)job;
-    message->error = 0;
-    message->claim = intake_try(message);
 }

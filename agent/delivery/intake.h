@@ -7,11 +7,21 @@
 #define OUTTRAY_AGENT_DELIVERY_INTAKE_H
 
 #include "agent/delivery/message.h"
+#include "agent/delivery/moves.h"
 
 // How long a file that may still be written to must stay unchanged before it is taken (see SPOOL.md).
 #define INTAKE_SETTLE_MS 2000
 
-// A message's job on the intake desk; the result is in message->claim.
+// The steps of a claim. Each says CLAIM_READY where the next may follow, or how the claim ended.
+enum claim_result intake_examine(struct message *message); // opens it where it lies; nothing is moved yet
+enum claim_result intake_move(struct message *message);    // the claim: renames it to cur/
+enum claim_result intake_read(struct message *message);    // what is known of it, what will be sent
+
+// A message's job on the intake desk: all steps of one claim. The result is in message->claim.
 void intake_claim(struct desk_job *job);
+
+// For desk_params: batch, with arg a struct moves. Claims in groups: all of a group are looked at, then all
+// are renamed in one turn, then all are read. Other jobs are run where they stand.
+void intake_batch(struct desk *desk, struct desk_job *first, void *arg);
 
 #endif

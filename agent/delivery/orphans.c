@@ -82,36 +82,42 @@ static bool time_same(const struct timespec *a, const struct timespec *b)
     return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-// Brings what is known up to date. False where it is not: the directory changes too often, or is too large.
-static bool orphans_refresh(struct orphans *orphans, int dir)
+// Brings what is known up to date. Nothing is where the directory changes too often, or is too large.
+static void orphans_refresh(struct orphans *orphans, int dir)
 {
     struct stat stat;
-    if (fstat(dir, &stat))
-        return false;
+    if (fstat(dir, &stat)) {
+        orphans->known = false;
+        return;
+    }
     if (orphans->known && time_same(&orphans->mtime, &stat.st_mtim) &&
         time_same(&orphans->ctime, &stat.st_ctim))
-        return true;
+        return;
     orphans->known = false;
     int64_t begin = clock_work();
     if (begin < orphans->rest_until)
-        return false;
+        return;
     // Times of files come from the kernel's clock, which a test does not shift.
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     int64_t settled = clock_ns(&now) - ORPHANS_TICK_NS;
     if (clock_ns(&stat.st_mtim) > settled || clock_ns(&stat.st_ctim) > settled)
-        return false;
+        return;
     orphans->known = orphans_read_all(orphans, dir);
     orphans->mtime = stat.st_mtim;
     orphans->ctime = stat.st_ctim;
     int64_t end = clock_work();
     orphans->rest_until = end + (end - begin) * ORPHANS_REST;
-    return orphans->known;
 }
 
-bool orphans_may_have(struct orphans *orphans, int dir, const char *name)
+bool orphans_may_have(struct orphans *orphans, int dir, const char *name, int64_t since)
 {
-    if (!orphans_refresh(orphans, dir))
+    if (orphans->looked <= since) {
+        int64_t now = clock_work();
+        orphans_refresh(orphans, dir);
+        orphans->looked = now;
+    }
+    if (!orphans->known)
         return true;
     uint64_t hash = base_hash(name);
     return orphans->n && bsearch(&hash, orphans->hashes, orphans->n, sizeof hash, hash_compare);

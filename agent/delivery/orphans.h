@@ -23,11 +23,14 @@ struct orphans {      // one directory; zeroed: nothing known. One thread's.
     bool known; // hashes are all of the directory as it was at mtime and ctime
     struct timespec mtime, ctime;
     int64_t rest_until; // clock_work: not read again before
+    int64_t looked;     // clock_work: before the times were looked at last
 };
 
 void orphans_release(struct orphans *orphans);
 
-// Whether dir may hold a status file of name or of one of its ~N.
-bool orphans_may_have(struct orphans *orphans, int dir, const char *name);
+// Whether dir may hold a status file of name or of one of its ~N. The directory's times are looked at where
+// that was not done since `since` (clock_work): when the message was seen where it waits to be claimed, which
+// is after its status was left behind.
+bool orphans_may_have(struct orphans *orphans, int dir, const char *name, int64_t since);
 
 #endif

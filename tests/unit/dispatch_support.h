@@ -50,8 +50,10 @@ static inline int hub_make(void **state)
         .state_fd = -1,
         .tenants = hub->tenants,
         .n_tenants = 2};
-    filing_init(&dispatch->filing_state, dispatch->log);
-    struct desk_params intake = {.name = "intake", .loop = dispatch->loop};
+    moves_init(&dispatch->moves);
+    filing_init(&dispatch->filing_state, dispatch->log, &dispatch->moves);
+    struct desk_params intake = {
+        .name = "intake", .loop = dispatch->loop, .batch = intake_batch, .arg = &dispatch->moves};
     struct desk_params filing = {.name = "filing",
         .loop = dispatch->loop,
         .batch = filing_batch,
@@ -81,6 +83,7 @@ static inline int hub_end(void **state)
     filing_abandon(&dispatch->filing_state);
     desk_stop(dispatch->filing);
     desk_stop(dispatch->intake);
+    moves_release(&dispatch->moves);
     assert_true(dispatch_is_quiet(dispatch));
     for (int i = 0; i < 2; i++)
         pool_free(hub->pools[i]);

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "agent/base/clock.h"
 #include "agent/delivery/orphans.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -65,9 +66,9 @@ static void what_changed_just_now_is_not_trusted(void **state)
 {
     struct place *place = *state;
     struct orphans orphans = {0};
-    assert_true(orphans_may_have(&orphans, place->dir, "m"));
+    assert_true(orphans_may_have(&orphans, place->dir, "m", clock_work()));
     put(place, "m.status");
-    assert_true(orphans_may_have(&orphans, place->dir, "m"));
+    assert_true(orphans_may_have(&orphans, place->dir, "m", clock_work()));
     orphans_release(&orphans);
 }
 
@@ -86,32 +87,32 @@ static void check_known(const struct place *place)
     char name[32];
     for (unsigned i = 0; i < 100; i++) {
         (void)snprintf(name, sizeof name, "%u", i);
-        assert_true(orphans_may_have(&orphans, place->dir, name));
+        assert_true(orphans_may_have(&orphans, place->dir, name, clock_work()));
         (void)snprintf(name, sizeof name, "%u~2", i); // one message may have any of its variants
-        assert_true(orphans_may_have(&orphans, place->dir, name));
+        assert_true(orphans_may_have(&orphans, place->dir, name, clock_work()));
     }
-    assert_false(orphans_may_have(&orphans, place->dir, "100"));
-    assert_false(orphans_may_have(&orphans, place->dir, "message"));
+    assert_false(orphans_may_have(&orphans, place->dir, "100", clock_work()));
+    assert_false(orphans_may_have(&orphans, place->dir, "message", clock_work()));
     put(place, "100.status"); // from here on its times are new
-    assert_true(orphans_may_have(&orphans, place->dir, "100"));
+    assert_true(orphans_may_have(&orphans, place->dir, "100", clock_work()));
     orphans_release(&orphans);
 }
 
 static void check_empty(const struct place *place)
 {
     struct orphans orphans = {0};
-    assert_false(orphans_may_have(&orphans, place->dir, "m"));
-    assert_false(orphans_may_have(&orphans, place->dir, "m~2"));
+    assert_false(orphans_may_have(&orphans, place->dir, "m", clock_work()));
+    assert_false(orphans_may_have(&orphans, place->dir, "m~2", clock_work()));
     put(place, "m.status");
-    assert_true(orphans_may_have(&orphans, place->dir, "m"));
+    assert_true(orphans_may_have(&orphans, place->dir, "m", clock_work()));
     orphans_release(&orphans);
 }
 
 static void check_full(const struct place *place)
 {
     struct orphans orphans = {0};
-    assert_true(orphans_may_have(&orphans, place->dir, "other"));
-    assert_true(orphans_may_have(&orphans, place->dir, "1"));
+    assert_true(orphans_may_have(&orphans, place->dir, "other", clock_work()));
+    assert_true(orphans_may_have(&orphans, place->dir, "1", clock_work()));
     orphans_release(&orphans);
 }
 
@@ -136,7 +137,7 @@ static void what_cannot_be_read_may_have_any(void **state)
 {
     (void)state;
     struct orphans orphans = {0};
-    assert_true(orphans_may_have(&orphans, -1, "m"));
+    assert_true(orphans_may_have(&orphans, -1, "m", clock_work()));
     orphans_release(&orphans);
 }
 
