@@ -148,7 +148,7 @@ def test_no_shell_clean_environment_and_what_it_prints(house, monkeypatch):
     one = house()
     monkeypatch.setenv("SECRET_OF_THE_AGENT", "hush")
     script = one.program("look", f'env >{one.told}/env; pwd >{one.told}/cwd; for a; do echo "$a"; done >{one.told}/args\n'
-                         f'ls /proc/$$/fd >{one.told}/fds; echo trouble >&2; exit 7\n')
+                         'ls /proc/$$/fd; echo trouble >&2; exit 7\n')  # a pipe or file of the shell's own would show
     one.hooks(failed=[script, "$(id)", "a b", "", "*"])
     with one.agent() as agent:
         agent.spool.drop("acme", b"nobody\n")
@@ -159,7 +159,7 @@ def test_no_shell_clean_environment_and_what_it_prints(house, monkeypatch):
         assert (one.told / "cwd").read_text() == "/\n"
         env = dict(pair.split("=", 1) for pair in (one.told / "env").read_text().splitlines())
         assert set(env) - {"PWD", "SHLVL", "_", "OLDPWD"} == {"PATH", "HOME", "LANG", "OUTTRAY_EVENT"}
-        assert set((one.told / "fds").read_text().split()) <= {"0", "1", "2", "10"}
+        assert set(line["output"].split("trouble")[0].replace("\\n", " ").split()) <= {"0", "1", "2", "10"}
 
 
 def test_a_program_that_is_not_there(house):
