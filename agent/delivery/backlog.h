@@ -32,14 +32,15 @@ struct backlog_entry {
     int64_t due;                           // LATER: when it may be tried
     size_t slot;                           // LATER: place in the heap + 1
     enum backlog_state state;
-    enum spool_state from; // SPOOL_NEW or SPOOL_DEFERRED
-    bool sure;             // known to be complete (renamed or closed), not only seen by a scan
-    bool regular;          // was a regular file when it was looked at
-    bool high;             // X-Outtray-Priority: high
-    unsigned char settles; // how often it was put off because it may still be written to
-    int64_t size, mtime;   // as last seen where it was put off; -1: not seen
-    int64_t recorded;      // DEFERRED: the due time as it stands in the directory, wall clock
-    bool open;             // fd is the file, as it was read ahead; the entry's until a claim takes it
+    enum spool_state from;    // SPOOL_NEW or SPOOL_DEFERRED
+    bool sure;                // known to be complete (renamed or closed), not only seen by a scan
+    bool regular;             // was a regular file when it was looked at
+    bool high;                // X-Outtray-Priority: high
+    unsigned char settles;    // how often it was put off because it may still be written to
+    unsigned char unreadable; // how often the disk did not give it
+    int64_t size, mtime;      // as last seen where it was put off; -1: not seen
+    int64_t recorded;         // DEFERRED: the due time as it stands in the directory, wall clock
+    bool open;                // fd is the file, as it was read ahead; the entry's until a claim takes it
     int fd;
     char name[];
 };

@@ -3,6 +3,7 @@
 #include "agent/base/clock.h"
 #include "agent/delivery/intake.h"
 #include "agent/delivery/notice.h"
+#include "agent/delivery/unreadable.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -200,6 +201,9 @@ static void claim_done(struct desk_job *job)
         break;
     case CLAIM_UNSETTLED:
         claim_unsettled(dispatch, message);
+        break;
+    case CLAIM_UNREADABLE:
+        unreadable_wait(dispatch, message);
         break;
     case CLAIM_LATER:
         claim_later(dispatch, message);

@@ -3,6 +3,7 @@
 #include "agent/base/clock.h"
 #include "agent/compose/key.h"
 #include "agent/delivery/scan.h"
+#include "agent/delivery/unreadable.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -173,15 +174,29 @@ static int intake_allocate(struct message *message)
     return all ? 0 : -ENOMEM;
 }
 
+static int intake_move_back(struct message *message)
+{
+    return spool_move(
+        message->dirs->spool, SPOOL_CUR, message->name, message->stat.st_ino, message->origin, message->name);
+}
+
 // Puts a claimed message back: we could not look at it.
 static enum claim_result intake_put_back(struct message *message, int error)
 {
-    const struct spool_tenant *spool = message->dirs->spool;
-    message->error =
-        spool_move(spool, SPOOL_CUR, message->name, message->stat.st_ino, message->origin, message->name);
-    if (!message->error)
-        message->error = error;
+    int moved = intake_move_back(message);
+    message->error = moved ? moved : error;
     return CLAIM_LATER;
+}
+
+// The same where reading was what failed: it may be this message alone that the disk does not give.
+static enum claim_result intake_unread(struct message *message, int error)
+{
+    if (!unreadable_is(error))
+        return intake_put_back(message, error);
+    unreadable_mark(message);
+    int moved = intake_move_back(message);
+    message->error = moved ? moved : error;
+    return moved ? CLAIM_LATER : CLAIM_UNREADABLE;
 }
 
 static enum claim_result intake_fault(struct message *message, const char *detail)
@@ -224,7 +239,7 @@ static enum claim_result intake_compose(struct message *message)
 {
     int error = intake_find_status(message);
     if (error)
-        return intake_put_back(message, error);
+        return intake_unread(message, error);
     // Known already: touch(1) asks for a retry and must not change when it was submitted, nor its Message-ID.
     if (message->status && message->status->submitted.tv_sec)
         message->stat.st_mtim = message->status->submitted;
@@ -232,10 +247,10 @@ static enum claim_result intake_compose(struct message *message)
         &message->stat, &message->outgoing, &message->fault);
     if (error == -EBADMSG)
         return CLAIM_FAULT;
-    if (!error) {
-        message->settings = message->outgoing->tenant;
-        error = intake_allocate(message);
-    }
+    if (error)
+        return intake_unread(message, error);
+    message->settings = message->outgoing->tenant;
+    error = intake_allocate(message);
     if (!error && message->status)
         error = intake_adopt_status(message);
     // One that was tried before comes back because somebody wants it sent.
@@ -321,6 +336,11 @@ enum claim_result intake_examine(struct message *message)
     message->unreadable = error == -EACCES || error == -EPERM;
     if (message->unreadable)
         error = intake_look(message);
+    if (unreadable_is(error)) {
+        unreadable_mark(message);
+        message->error = error;
+        return CLAIM_UNREADABLE;
+    }
     if (error)
         return intake_refuse(message, error);
     if (message->origin == SPOOL_DEFERRED && !intake_is_due(message))

@@ -15,15 +15,16 @@
 
 // What the intake desk found when it was to claim a name.
 enum claim_result {
-    CLAIM_READY,     // claimed and composed: goes on the wire
-    CLAIM_GONE,      // somebody else took it, or it was delivered already
-    CLAIM_IGNORED,   // no message: a directory, a link, a device, …; left untouched
-    CLAIM_UNSETTLED, // may still be written to; left untouched
-    CLAIM_NOT_DUE,   // deferred again since it was put into the backlog: `recorded` says until when
-    CLAIM_FAULT,     // claimed, but cannot be a message: `fault` says why
-    CLAIM_REPEAT,    // claimed; another message with its X-Outtray-Key came before: `detail` says which
-    CLAIM_WAIT,      // claimed; its X-Outtray-Not-Before is in the future
-    CLAIM_LATER,     // could not be looked at now (`error`: descriptors, memory, disk); left or put back
+    CLAIM_READY,      // claimed and composed: goes on the wire
+    CLAIM_GONE,       // somebody else took it, or it was delivered already
+    CLAIM_IGNORED,    // no message: a directory, a link, a device, …; left untouched
+    CLAIM_UNSETTLED,  // may still be written to; left untouched
+    CLAIM_NOT_DUE,    // deferred again since it was put into the backlog: `recorded` says until when
+    CLAIM_FAULT,      // claimed, but cannot be a message: `fault` says why
+    CLAIM_REPEAT,     // claimed; another message with its X-Outtray-Key came before: `detail` says which
+    CLAIM_WAIT,       // claimed; its X-Outtray-Not-Before is in the future
+    CLAIM_UNREADABLE, // the disk does not give its content (`error`); left or put back
+    CLAIM_LATER,      // could not be looked at now (`error`: descriptors, memory, disk); left or put back
 };
 
 // What the filing desk is to do with it.
@@ -53,7 +54,7 @@ struct message {
     int64_t seen_size, seen_mtime; // in: when last put off; out: as seen now
     int64_t recorded; // deferred: its due time as the backlog knows it; out: as the directory says
     enum claim_result claim;
-    int error; // negative errno for CLAIM_LATER and for a filing that failed
+    int error; // negative errno for CLAIM_LATER, CLAIM_UNREADABLE and for a filing that failed
 
     char name[SPOOL_NAME_SIZE]; // in `origin` before the claim, in cur/ after it, in its final place once
                                 // filed

@@ -9,6 +9,8 @@
 //     fail OUTTRAY_FAULT_REPORT=FILE                   gets a line for each of them, and the counts at the
 //     end
 //
+//     OUTTRAY_FAULT_FILE=TEXT  counts calls on descriptors only, and of those whose path has TEXT in it
+//
 // WHO is "own" (the program's objects), or a part of a library's file name such as "libcurl". CALL is a name
 // of the table below; "alloc" stands for malloc, calloc, realloc, reallocarray, strdup, strndup and asprintf
 // together. ERRNO is a number; with 0, write(2) and pwrite(2) take one octet instead of all.
@@ -99,7 +101,8 @@ static struct {
     enum call call;
     int error;
     unsigned first, last;
-    int report; // -1: none
+    int report;       // -1: none
+    const char *file; // NULL: whatever it is about
 } plan = {.report = -1};
 
 static _Atomic unsigned counts[N_CALLS];
@@ -157,6 +160,15 @@ static bool is_anonymous(int fd)
            strncmp(target, "anon_inode:", 11) == 0;
 }
 
+static bool is_about_file(int fd)
+{
+    char link[64], path[PATH_MAX];
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = fd >= 0 ? readlink(link, path, sizeof path - 1) : -1;
+    path[length > 0 ? length : 0] = '\0';
+    return strstr(path, plan.file);
+}
+
 // The errno of the fault, -1 for a short write, 0 where the call goes its way.
 static int fault(enum call call, int fd, const char *name, const void *caller)
 {
@@ -166,6 +178,8 @@ static int fault(enum call call, int fd, const char *name, const void *caller)
     bool counted = plan.own ? is_own(caller) : is_theirs(caller);
     if (call == CALL_read || call == CALL_write)
         counted = counted && !is_anonymous(fd);
+    if (plan.file)
+        counted = counted && is_about_file(fd);
     unsigned n = counted ? atomic_fetch_add(&counts[call], 1) + 1 : 0;
     bool now = counted && n >= plan.first && n <= plan.last;
     if (now) {
@@ -205,6 +219,7 @@ __attribute__((constructor)) static void shim_start(void)
     if (plan.report >= 0)
         (void)atexit(at_end);
     clock_file = getenv("OUTTRAY_TEST_CLOCK");
+    plan.file = getenv("OUTTRAY_FAULT_FILE");
     plan.own = true;
     if (!text)
         return;
