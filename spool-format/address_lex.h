@@ -1,4 +1,4 @@
-// What the parser of addresses is built from; only address_parse.c includes it.
+// What the parser of addresses is built from; only its files, address_*.c, include it.
 //
 // The skip functions go from the octet they are named for to behind its end, and give NULL and a reason in
 // lex->problem where there is no end. They take NULL for p where noted, so that calls can follow each other.
@@ -38,5 +38,12 @@ const char *address_find_any(struct address_lex *lex, const char *p, const char 
 // control bytes blanks. The text is one that address_find_any went over, or the inside of a comment.
 // *ret_name is owned, and NULL where nothing is left. 0 or -ENOMEM.
 int address_make_name(struct address_lex *lex, struct address_text text, bool in_comment, char **ret_name);
+
+extern const char address_none[]; // the reason where there is text, but no address
+
+// Reads local@domain, which is all of [p, end) but for blanks and comments, and with `route` a route in front
+// (RFC 5322 obs-route), which is dropped. domain is that of an address without one; NULL: that is an error.
+// Owned; NULL and a reason.
+char *address_read(struct address_lex *lex, const char *p, const char *end, const char *domain, bool route);
 
 #endif

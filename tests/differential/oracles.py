@@ -23,7 +23,7 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 def build(directory):
     """Builds both drivers. The parser is compiled from the tree as it is, with the sanitizers."""
-    sources = [ROOT / "spool-format" / f"{name}.c" for name in ("address", "address_lex", "address_parse", "header")]
+    sources = [ROOT / "spool-format" / f"{name}.c" for name in ("address", "address_lex", "address_parse", "address_spec", "header")]
     flags = ["-std=gnu17", "-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}", *SANITIZE]
     compiler = os.environ.get("CC", "gcc")
     subprocess.run([compiler, *flags, "-o", directory / "outtray", HERE / "parse_outtray.c", *sources], check=True)
