@@ -63,9 +63,8 @@ void operator_note_account(const struct cli_verb *verb, const struct config *con
     close(state);
 }
 
-void operator_note_agent(const struct cli_verb *verb, const struct config *config, int spool)
+void operator_note_agent(const struct cli_verb *verb, int spool)
 {
-    (void)config;
     if (spool_agent_running(spool, NULL) == 0)
         cli_fail(verb, 0, "note: no agent is running; mail goes out once one is");
 }
@@ -84,5 +83,5 @@ void operator_note_items(const struct act *act, const struct act_item *items, si
             }
     }
     if (any)
-        operator_note_agent(queue->verb, queue->config, queue->spool);
+        operator_note_agent(queue->verb, queue->spool);
 }

@@ -19,7 +19,7 @@ int operator_fail(const struct cli_verb *verb, const struct config *config, cons
 // Says on standard error where an account is paused, or no agent runs, so that what was just asked for does
 // not happen yet.
 void operator_note_account(const struct cli_verb *verb, const struct config *config, const char *account);
-void operator_note_agent(const struct cli_verb *verb, const struct config *config, int spool);
+void operator_note_agent(const struct cli_verb *verb, int spool);
 // The same for what was worked on.
 void operator_note_items(const struct act *act, const struct act_item *items, size_t n);
 

@@ -53,6 +53,14 @@ static void print_agent(const struct status_verb *verb)
             overview->landlock ? "on" : "off", overview->seccomp ? "on" : "off");
 }
 
+// The width of a column that has to hold this name, too, as far as there is room.
+static size_t wider(size_t width, const char *name)
+{
+    size_t columns = queue_columns(name);
+    columns = columns > WIDTH_MAX ? WIDTH_MAX : columns;
+    return columns > width ? columns : width;
+}
+
 static void print_name(const char *name, size_t width)
 {
     size_t columns = queue_columns(name);
@@ -73,11 +81,8 @@ static void print_tenants(const struct status_verb *verb)
     const struct overview *overview = &verb->overview;
     const struct config *config = overview->queue.config;
     size_t width = strlen("TENANT");
-    for (size_t i = 0; i < config->n_tenants; i++) {
-        size_t columns = queue_columns(config->tenants[i].name);
-        width = columns > width ? columns : width;
-    }
-    width = width > WIDTH_MAX ? WIDTH_MAX : width;
+    for (size_t i = 0; i < config->n_tenants; i++)
+        width = wider(width, config->tenants[i].name);
     printf("\n%-*s  %6s %6s  %6s %6s  %6s %6s  %6s  %6s  %s\n", (int)width, "TENANT", "NEW", "OLDEST",
         "DEFER", "OLDEST", "FAILED", "OLDEST", "HELD", "SENT", "ACCOUNT");
     for (size_t i = 0; i < config->n_tenants; i++) {
@@ -128,11 +133,8 @@ static void print_accounts(const struct status_verb *verb)
     const struct overview *overview = &verb->overview;
     const struct config *config = overview->queue.config;
     size_t width = strlen("ACCOUNT");
-    for (size_t i = 0; i < config->n_accounts; i++) {
-        size_t columns = queue_columns(config->accounts[i].name);
-        width = columns > width ? columns : width;
-    }
-    width = width > WIDTH_MAX ? WIDTH_MAX : width;
+    for (size_t i = 0; i < config->n_accounts; i++)
+        width = wider(width, config->accounts[i].name);
     printf("\n%-*s  %-12s  %8s  %9s  %8s  %8s\n", (int)width, "ACCOUNT", "STATE", "SESSIONS", "IN FLIGHT",
         "SENT", "LOGINS");
     for (size_t i = 0; i < config->n_accounts; i++) {

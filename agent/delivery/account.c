@@ -33,9 +33,8 @@ static unsigned account_connections_max(const struct account *account)
 }
 
 int account_new(const struct config *config, const struct config_account *settings, int64_t boot,
-    int64_t wall, struct account **ret_account)
+    struct account **ret_account)
 {
-    (void)wall;
     struct account *account = calloc(1, sizeof *account);
     if (!account)
         return -ENOMEM;
@@ -266,9 +265,8 @@ static enum account_change account_throttled(
 }
 
 enum account_change account_troubled(
-    struct account *account, const struct outcome *outcome, const char *words, int64_t boot, int64_t wall)
+    struct account *account, const struct outcome *outcome, const char *words, int64_t boot)
 {
-    (void)wall;
     enum account_change change;
     if (outcome->at_login)
         (void)snprintf(account->login_words, sizeof account->login_words, "%s", words ? words : "");

@@ -32,12 +32,11 @@
 
 #define ACCOUNT_NS_SECOND    ((int64_t)1000000000)
 #define ACCOUNT_FAILURES_MAX 3 // in a row open the breaker
-#define ACCOUNT_RECONNECT_NS                                                                                 \
-    (ACCOUNT_NS_SECOND / 4) // failures closer together are one; no new connection
-                            // sooner after one
-#define ACCOUNT_PARK_MAX_NS (24 * 3600 * ACCOUNT_NS_SECOND)
-#define ACCOUNT_PARK_LEAST_NS                                                                                \
-    (60 * ACCOUNT_NS_SECOND) // shorter parks hold mail back, the breaker stays closed
+// Failures closer together are one, and no new connection is made sooner after one.
+#define ACCOUNT_RECONNECT_NS (ACCOUNT_NS_SECOND / 4)
+#define ACCOUNT_PARK_MAX_NS  (24 * 3600 * ACCOUNT_NS_SECOND)
+// Shorter parks hold mail back, the breaker stays closed.
+#define ACCOUNT_PARK_LEAST_NS  (60 * ACCOUNT_NS_SECOND)
 #define ACCOUNT_PATIENCE_NS    (5 * ACCOUNT_NS_SECOND)    // waiting for a login longer than this, it pauses
 #define ACCOUNT_CREDENTIALS_NS (3600 * ACCOUNT_NS_SECOND) // between probes of an account that is refused
 #define ACCOUNT_REMEMBER_NS    (24 * 3600 * ACCOUNT_NS_SECOND) // what was too much
@@ -98,7 +97,7 @@ struct account {
 };
 
 int account_new(const struct config *config, const struct config_account *settings, int64_t boot,
-    int64_t wall, struct account **ret_account);
+    struct account **ret_account);
 void account_free(struct account *account); // takes NULL
 // A reload: new settings; an open breaker is probed at once but for a quota, which settings do not change.
 void account_configure(struct account *account, const struct config *config,
@@ -108,11 +107,11 @@ void account_configure(struct account *account, const struct config *config,
 // reached; 1 for a probe; else up to what the minute and day limits leave (at most UINT32_MAX). *ret_wait,
 // where not NULL and the result is 0, is how many ns to wait before asking again (INT64_MAX: only an event
 // changes it).
-unsigned account_allows(const struct account *account, int64_t boot, int64_t wall, int64_t *ret_wait);
+unsigned account_allows(const struct account *account, int64_t boot, int64_t *ret_wait);
 // How many recipients the day still allows (UINT32_MAX without a limit): a transaction must not have more.
 unsigned account_recipients_left(const struct account *account, int64_t boot);
 // A message with so many recipients was started; marks a probe as under way where the breaker is open.
-void account_started(struct account *account, unsigned recipients, int64_t boot, int64_t wall);
+void account_started(struct account *account, unsigned recipients, int64_t boot);
 // Messages and recipients started in the last 24 hours (and the rest of the hour that began them).
 void account_day(
     const struct account *account, int64_t boot, unsigned *ret_messages, unsigned *ret_recipients);
@@ -141,7 +140,7 @@ enum account_change account_succeeded(struct account *account, int64_t boot);
 // An outcome that is the account's trouble (VERDICT_ACCOUNT_*); words are the server's. PAUSED where the
 // breaker opened, or changed its kind. Others than VERDICT_ACCOUNT_* change nothing.
 enum account_change account_troubled(
-    struct account *account, const struct outcome *outcome, const char *words, int64_t boot, int64_t wall);
+    struct account *account, const struct outcome *outcome, const char *words, int64_t boot);
 // A probe ended without saying anything about the account (its message failed by itself, or vanished): the
 // next one may go at once.
 void account_probe_over(struct account *account);

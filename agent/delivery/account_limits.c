@@ -68,6 +68,12 @@ static unsigned account_messages_left(const struct account *account, int64_t boo
     return messages < most ? most - messages : 0;
 }
 
+// When trouble of before lets the next connection be made.
+static int64_t account_connect_at(const struct account *account)
+{
+    return account->connect_after > account->auth_after ? account->connect_after : account->auth_after;
+}
+
 static unsigned account_no(int64_t wait, int64_t *ret_wait)
 {
     if (ret_wait)
@@ -84,9 +90,7 @@ static const char *account_own_reason(
         *ret_wait = account_day_wait(account, boot);
         return "the account's limit for a day is reached (messages_per_day, recipients_per_day)";
     }
-    int64_t after =
-        account->connect_after > account->auth_after ? account->connect_after : account->auth_after;
-    *ret_wait = after - boot;
+    *ret_wait = account_connect_at(account) - boot;
     if (sessions > 0 || *ret_wait <= ACCOUNT_PATIENCE_NS)
         return NULL;
     return account->login_words[0] ? account->login_words : "logins are held back for a while";
@@ -109,9 +113,8 @@ enum account_change account_review(struct account *account, unsigned sessions, i
     return reason ? ACCOUNT_PAUSED : ACCOUNT_FREED;
 }
 
-unsigned account_allows(const struct account *account, int64_t boot, int64_t wall, int64_t *ret_wait)
+unsigned account_allows(const struct account *account, int64_t boot, int64_t *ret_wait)
 {
-    (void)wall;
     bool open = account->breaker != BREAKER_CLOSED;
     if (open && account->probing)
         return account_no(INT64_MAX, ret_wait);
@@ -133,9 +136,8 @@ unsigned account_allows(const struct account *account, int64_t boot, int64_t wal
     return minute < most ? (unsigned)minute : most;
 }
 
-void account_started(struct account *account, unsigned recipients, int64_t boot, int64_t wall)
+void account_started(struct account *account, unsigned recipients, int64_t boot)
 {
-    (void)wall;
     bucket_take(&account->minute, 1, boot);
     account_day_add(account, 1, recipients, boot);
     account->changed = true;
@@ -145,8 +147,7 @@ void account_started(struct account *account, unsigned recipients, int64_t boot,
 
 bool account_may_connect(const struct account *account, unsigned open, int64_t boot, int64_t *ret_wait)
 {
-    int64_t after =
-        account->connect_after > account->auth_after ? account->connect_after : account->auth_after;
+    int64_t after = account_connect_at(account);
     if (account->breaker != BREAKER_CLOSED) {
         if (open > 0)
             return account_no(INT64_MAX, ret_wait);

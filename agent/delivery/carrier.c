@@ -101,8 +101,7 @@ static void carrier_done(struct smtp_session *session, const struct smtp_result 
         smtp_session_quit(session); // another one logs in with the next token
     else if (conclusion.trouble && conclusion.outcome.verdict != VERDICT_ACCOUNT_UNREACHABLE)
         dispatch_account_changed(dispatch, pool,
-            account_troubled(
-                pool->account, &conclusion.outcome, conclusion.words, context.boot, context.wall));
+            account_troubled(pool->account, &conclusion.outcome, conclusion.words, context.boot));
     switch (conclusion.next) {
     case CONCLUDE_FILE:
         dispatch_file(dispatch, message);
@@ -167,8 +166,8 @@ static void carrier_closed(struct smtp_session *session, const struct smtp_closi
         return; // it carried mail until now: the next connection will show
     if (dispatch_token_refused(carrier, &outcome, words))
         return;
-    dispatch_account_changed(dispatch, pool,
-        account_troubled(pool->account, &outcome, words, loop_now(dispatch->loop), clock_wall()));
+    dispatch_account_changed(
+        dispatch, pool, account_troubled(pool->account, &outcome, words, loop_now(dispatch->loop)));
     pool->account->open = pool->n_open;
     pool_shrink(pool);
     if (pool->account->breaker != BREAKER_CLOSED)
@@ -181,8 +180,8 @@ static void pool_no_credentials(struct pool *pool, const char *problem, const ch
     struct outcome outcome = {
         .verdict = VERDICT_ACCOUNT_CREDENTIALS, .class = "credentials", .at_login = true, .fix = fix};
     struct dispatch *dispatch = pool->dispatch;
-    dispatch_account_changed(dispatch, pool,
-        account_troubled(pool->account, &outcome, problem, loop_now(dispatch->loop), clock_wall()));
+    dispatch_account_changed(
+        dispatch, pool, account_troubled(pool->account, &outcome, problem, loop_now(dispatch->loop)));
     if (pool->account->breaker != BREAKER_CLOSED)
         pool_return_all(pool, problem);
 }

@@ -168,7 +168,6 @@ bool control_event(struct dispatch *dispatch, int watch, enum watch_what what, c
     struct control *control = &dispatch->control;
     if (watch < 0 || (watch != control->watch_state && watch != control->watch_paused))
         return false;
-    (void)what;
     bool ours = watch == control->watch_paused || strcmp(name, PAUSE_FLUSH) == 0;
     if (watch == control->watch_paused && what == WATCH_MOVED)
         control->watch_paused = -1; // gone: the next look makes it again

@@ -135,7 +135,7 @@ static bool claim_is_wanted(const struct dispatch *dispatch, const struct pool *
     if (pool->paused)
         return false;
     return pool->account->breaker == BREAKER_CLOSED ||
-           (pool->ready == 0 && account_allows(pool->account, loop_now(dispatch->loop), clock_wall(), &wait));
+           (pool->ready == 0 && account_allows(pool->account, loop_now(dispatch->loop), &wait));
 }
 
 // Claimed: from here on the name belongs to us and not to the backlog.

@@ -31,7 +31,7 @@ int pool_new(struct dispatch *dispatch, const struct config *config, const struc
         return -ENOMEM;
     pool->dispatch = dispatch;
     loop_timer_init(&pool->wake, pool_woken, pool);
-    int error = account_new(config, settings, clock_boot(), clock_wall(), &pool->account);
+    int error = account_new(config, settings, clock_boot(), &pool->account);
     if (error) {
         free(pool);
         return error;
@@ -130,6 +130,17 @@ void pool_add_tenant(struct pool *pool, struct tenant *tenant)
     pool_wake(pool);
 }
 
+// Its turn is the last one; it has its weight's worth of messages then.
+static void pool_activate(struct pool *pool, struct tenant *tenant)
+{
+    tenant->active = true;
+    tenant->credit = tenant->settings ? tenant->settings->weight : 1;
+    tenant->next_active = NULL;
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): where one is active, there is a last one
+    *(pool->active ? &pool->active_end->next_active : &pool->active) = tenant;
+    pool->active_end = tenant;
+}
+
 static void pool_deactivate(struct pool *pool, struct tenant *tenant)
 {
     struct tenant *previous = NULL;
@@ -171,14 +182,8 @@ void pool_ready(struct pool *pool, struct message *message, bool in_front)
     pool->ready++;
     pool_wake(pool);
     pool_tenant_changed(tenant);
-    if (tenant->active)
-        return;
-    tenant->active = true;
-    tenant->credit = tenant->settings ? tenant->settings->weight : 1;
-    tenant->next_active = NULL;
-    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): where one is active, there is a last one
-    *(pool->active ? &pool->active_end->next_active : &pool->active) = tenant;
-    pool->active_end = tenant;
+    if (!tenant->active)
+        pool_activate(pool, tenant);
 }
 
 // The next message by weighted round robin: a tenant sends `weight` messages, then the next one's turn comes.
@@ -195,13 +200,8 @@ static struct message *pool_next(struct pool *pool)
     if (!empty && --tenant->credit > 0)
         return message;
     pool_deactivate(pool, tenant);
-    if (!empty) {
-        tenant->active = true;
-        tenant->credit = tenant->settings ? tenant->settings->weight : 1;
-        // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): where one is active, there is a last one
-        *(pool->active ? &pool->active_end->next_active : &pool->active) = tenant;
-        pool->active_end = tenant;
-    }
+    if (!empty)
+        pool_activate(pool, tenant);
     return message;
 }
 
@@ -249,7 +249,7 @@ static bool pool_send(struct pool *pool, struct carrier *carrier)
         dispatch_file(dispatch, message);
         return true;
     }
-    int64_t boot = loop_now(dispatch->loop), wall = clock_wall();
+    int64_t boot = loop_now(dispatch->loop);
     size_t left = account_recipients_left(pool->account, boot);
     size_t n = left ? conclude_prepare(message, left) : 0;
     if (!left) {
@@ -265,7 +265,7 @@ static bool pool_send(struct pool *pool, struct carrier *carrier)
             dispatch_file(dispatch, message);
         return true;
     }
-    account_started(pool->account, (unsigned)n, boot, wall);
+    account_started(pool->account, (unsigned)n, boot);
     message->started = boot;
     message->carrier = carrier;
     carrier->unfiled++;
@@ -347,7 +347,7 @@ static unsigned pool_allowance(struct pool *pool)
     enum account_change change = account_review(pool->account, pool->n_open, now);
     if (change != ACCOUNT_SAME)
         dispatch_account_changed(dispatch, pool, change);
-    unsigned allows = account_allows(pool->account, now, clock_wall(), &wait);
+    unsigned allows = account_allows(pool->account, now, &wait);
     if (allows == 0)
         pool_wake_in(pool, wait);
     return allows;
@@ -385,5 +385,5 @@ bool pool_is_blocked(const struct pool *pool)
     if (pool->paused)
         return true;
     return pool->account->breaker != BREAKER_CLOSED && !pool->account->probing &&
-           !account_allows(pool->account, clock_boot(), clock_wall(), &wait);
+           !account_allows(pool->account, clock_boot(), &wait);
 }

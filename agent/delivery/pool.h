@@ -18,8 +18,8 @@
 
 #define POOL_AHEAD     64   // messages claimed beyond what the sessions' windows hold
 #define POOL_AHEAD_MAX 1024 // of all together, but for one reserved place per tenant
-#define POOL_CLAIMING_MAX                                                                                    \
-    64 // claims under way: what a quiet tenant's first message waits for on the intake desk
+// Claims under way: what a quiet tenant's first message waits for on the intake desk.
+#define POOL_CLAIMING_MAX 64
 
 struct dispatch;
 

@@ -27,7 +27,7 @@ static bool pool_could(const struct pool *pool, int64_t now)
 {
     int64_t wait = 0;
     return pool->account->breaker == BREAKER_CLOSED &&
-           (pool->unfiled || account_allows(pool->account, now, clock_wall(), &wait) > 0);
+           (pool->unfiled || account_allows(pool->account, now, &wait) > 0);
 }
 
 void progress_look(struct dispatch *dispatch)

@@ -23,17 +23,16 @@ struct survey_step {
 
 static enum spool_state survey_state(const struct survey *survey);
 
-static int64_t survey_age_s(const struct survey *survey, const struct timespec *since)
+static int64_t survey_age_s(const struct timespec *since)
 {
     int64_t age = clock_wall() - clock_ns(since);
-    (void)survey;
     return age > 0 ? age / CLOCK_SECOND : 0;
 }
 
 static void survey_count(struct survey *survey, enum observe_state state, const struct stat *stat)
 {
     struct observe_count *count = &survey->counts[state];
-    int64_t age = survey_age_s(survey, &stat->st_mtim);
+    int64_t age = survey_age_s(&stat->st_mtim);
     count->count++;
     count->bytes += (uint64_t)stat->st_size;
     if (age > count->oldest_s)

@@ -60,8 +60,8 @@ static void token_trouble(struct pool *pool, enum keeper_state state, const char
                 "check the way from this host to the provider's token endpoint; it is tried again by itself"};
     pool->token_good = false;
     bool findings = dispatch->once_findings;
-    dispatch_account_changed(dispatch, pool,
-        account_troubled(pool->account, &outcome, words, loop_now(dispatch->loop), clock_wall()));
+    dispatch_account_changed(
+        dispatch, pool, account_troubled(pool->account, &outcome, words, loop_now(dispatch->loop)));
     dispatch->once_findings = findings; // only mail that waits for it is one
     if (pool->account->breaker != BREAKER_CLOSED)
         pool_return_all(pool, words);

@@ -50,7 +50,7 @@ static inline void world_make(struct world *world, const char *limits)
     *world = (struct world){.boot = 1000 * HOUR, .wall = 1764000000 * SECOND};
     world_config(&world->loaded, limits);
     const struct config *config = world->loaded.config;
-    assert_int_equal(account_new(config, &config->accounts[0], world->boot, world->wall, &world->account), 0);
+    assert_int_equal(account_new(config, &config->accounts[0], world->boot, &world->account), 0);
 }
 
 static inline void world_end(struct world *world)
@@ -67,7 +67,7 @@ static inline void pass(struct world *world, int64_t time)
 
 static inline unsigned allows(const struct world *world, int64_t *ret_wait)
 {
-    return account_allows(world->account, world->boot, world->wall, ret_wait);
+    return account_allows(world->account, world->boot, ret_wait);
 }
 
 static inline int64_t wait_of(const struct world *world)
@@ -78,12 +78,12 @@ static inline int64_t wait_of(const struct world *world)
 
 static inline void start(struct world *world, unsigned recipients)
 {
-    account_started(world->account, recipients, world->boot, world->wall);
+    account_started(world->account, recipients, world->boot);
 }
 
 static inline enum account_change trouble(struct world *world, const struct outcome *outcome)
 {
-    return account_troubled(world->account, outcome, "the server's words", world->boot, world->wall);
+    return account_troubled(world->account, outcome, "the server's words", world->boot);
 }
 
 static inline enum account_change success(struct world *world)

@@ -126,14 +126,14 @@ static void a_day_of_our_own_pauses_until_it_is_over(void **state)
     struct world world;
     world_make(&world, "messages_per_day: 2");
     assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_SAME);
-    account_started(world.account, 1, world.boot, world.wall);
-    account_started(world.account, 1, world.boot, world.wall);
+    account_started(world.account, 1, world.boot);
+    account_started(world.account, 1, world.boot);
     assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_PAUSED);
     assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_SAME); // told once
     assert_int_equal(world.account->breaker, BREAKER_QUOTA);
     assert_non_null(strstr(world.account->reason, "messages_per_day"));
     int64_t wait = 0;
-    assert_int_equal(account_allows(world.account, world.boot, world.wall, &wait), 0);
+    assert_int_equal(account_allows(world.account, world.boot, &wait), 0);
     assert_in_range(wait, 23 * HOUR, 25 * HOUR);
     account_retry_now(world.account, world.boot); // changes nothing: the day is what it is
     assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_SAME);
@@ -142,8 +142,7 @@ static void a_day_of_our_own_pauses_until_it_is_over(void **state)
     assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_FREED);
     assert_int_equal(world.account->breaker, BREAKER_CLOSED);
     assert_string_equal(world.account->reason, "");
-    assert_int_equal(
-        account_allows(world.account, world.boot, world.wall, NULL), 2); // all of it, not a probe
+    assert_int_equal(account_allows(world.account, world.boot, NULL), 2); // all of it, not a probe
     world_end(&world);
 }
 
@@ -152,8 +151,8 @@ static void logins_held_back_pause_where_no_session_is_open(void **state)
     (void)state;
     struct world world;
     world_make(&world, "");
-    assert_int_equal(account_troubled(world.account, &too_many_logins, "454 4.7.0 too many logins",
-                         world.boot, world.wall),
+    assert_int_equal(
+        account_troubled(world.account, &too_many_logins, "454 4.7.0 too many logins", world.boot),
         ACCOUNT_SAME);
     assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_SAME); // a session carries mail
     assert_int_equal(account_review(world.account, 0, world.boot), ACCOUNT_PAUSED);
@@ -161,11 +160,10 @@ static void logins_held_back_pause_where_no_session_is_open(void **state)
     account_retry_now(world.account, world.boot); // somebody changed the password
     assert_int_equal(account_review(world.account, 0, world.boot), ACCOUNT_FREED);
     // The server's own quota is not ours: it needs its probe.
-    assert_int_equal(
-        account_troubled(world.account, &quota, "550 5.4.5 limit", world.boot, world.wall), ACCOUNT_PAUSED);
+    assert_int_equal(account_troubled(world.account, &quota, "550 5.4.5 limit", world.boot), ACCOUNT_PAUSED);
     pass(&world, 7 * HOUR);
     assert_int_equal(account_review(world.account, 0, world.boot), ACCOUNT_SAME);
-    assert_int_equal(account_allows(world.account, world.boot, world.wall, NULL), 1);
+    assert_int_equal(account_allows(world.account, world.boot, NULL), 1);
     world_end(&world);
 }
 
@@ -174,10 +172,9 @@ static void the_servers_quota_takes_the_place_of_our_own(void **state)
     (void)state;
     struct world world;
     world_make(&world, "messages_per_day: 1");
-    account_started(world.account, 1, world.boot, world.wall);
+    account_started(world.account, 1, world.boot);
     assert_int_equal(account_review(world.account, 1, world.boot), ACCOUNT_PAUSED);
-    assert_int_equal(
-        account_troubled(world.account, &quota, "550 5.4.5 limit", world.boot, world.wall), ACCOUNT_PAUSED);
+    assert_int_equal(account_troubled(world.account, &quota, "550 5.4.5 limit", world.boot), ACCOUNT_PAUSED);
     assert_false(world.account->own);
     assert_string_equal(world.account->reason, "550 5.4.5 limit");
     world_end(&world);

@@ -38,7 +38,7 @@ static int restart_at(struct world *world, int fd, int64_t boot)
     const struct config *config = world->loaded.config;
     account_free(world->account);
     world->boot = boot;
-    assert_int_equal(account_new(config, &config->accounts[0], world->boot, world->wall, &world->account), 0);
+    assert_int_equal(account_new(config, &config->accounts[0], world->boot, &world->account), 0);
     return account_load_all(fd, &world->account, 1, world->boot, world->wall);
 }
 
@@ -61,7 +61,7 @@ static void parks_and_day_counts_survive_a_restart(void **state)
     start(&world, 7);
     start(&world, 8);
     assert_true(world.account->changed);
-    (void)account_troubled(world.account, &quota, "550 5.4.5 \"caf\xe9\" \x1b[1m\\", world.boot, world.wall);
+    (void)account_troubled(world.account, &quota, "550 5.4.5 \"caf\xe9\" \x1b[1m\\", world.boot);
     save(&world, fd);
     assert_false(world.account->changed);
     assert_int_equal(restart(&world, fd, HOUR), 0);

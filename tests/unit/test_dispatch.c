@@ -183,8 +183,7 @@ static void a_pause_returns_what_is_ready_and_a_success_releases_what_waits(void
     struct smtp_reply reply;
     assert_true(reply_parse("535 5.7.8 bad password", &reply));
     struct outcome outcome = outcome_of_reply(SMTP_STAGE_AUTH, &reply);
-    enum account_change change =
-        account_troubled(hub->pool->account, &outcome, reply.text, clock_boot(), clock_wall());
+    enum account_change change = account_troubled(hub->pool->account, &outcome, reply.text, clock_boot());
     dispatch_account_changed(&hub->dispatch, hub->pool, change);
     hub_settle(hub);
     assert_int_equal(hub->dispatch.claimed, 0);

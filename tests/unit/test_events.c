@@ -174,8 +174,8 @@ static void accounts_pause_and_resume(void **state)
         .class = "credentials",
         .at_login = true,
         .fix = "check the password"};
-    dispatch_account_changed(&hub->dispatch, hub->pool,
-        account_troubled(hub->pool->account, &refused, "535 no", clock_boot(), clock_wall()));
+    dispatch_account_changed(
+        &hub->dispatch, hub->pool, account_troubled(hub->pool->account, &refused, "535 no", clock_boot()));
     assert_int_equal(ear.n, 1);
     assert_int_equal(ear.told[0].kind, EVENT_ACCOUNT_PAUSED);
     assert_string_equal(ear.told[0].account, "relay");

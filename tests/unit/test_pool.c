@@ -148,8 +148,8 @@ static void a_paused_account_claims_nothing(void **state)
     assert_true(reply_parse("535 5.7.8 bad password", &reply));
     struct outcome outcome = outcome_of_reply(SMTP_STAGE_AUTH, &reply);
     assert_int_equal(outcome.verdict, VERDICT_ACCOUNT_CREDENTIALS);
-    assert_int_equal(account_troubled(hub->pool->account, &outcome, reply.text, clock_boot(), clock_wall()),
-        ACCOUNT_PAUSED);
+    assert_int_equal(
+        account_troubled(hub->pool->account, &outcome, reply.text, clock_boot()), ACCOUNT_PAUSED);
     pool_pump(hub->pool);
     assert_int_equal(hub->dispatch.claimed, 0);
     assert_true(pool_is_blocked(hub->pool));
