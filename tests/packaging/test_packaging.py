@@ -43,6 +43,9 @@ def test_make_install_and_uninstall(program, tmp_path, prefix):
     below = prefix.lstrip("/")
     for manual in (ROOT / "docs").glob("*.[1-8]"):
         assert f"{below}/share/man/man{manual.suffix[1:]}/{manual.name}" in there
+    for verb in re.findall(r"^  ([a-z]+) ", outtray("--help", check=True).stdout, re.MULTILINE):
+        page = tmp_path / below / "share/man/man8" / f"outtray-{verb}.8"
+        assert re.search(rf"^\.Nm outtray-{verb}\b", page.read_text(encoding="utf-8"), re.MULTILINE), verb
     for name in ("bin/outtray", "lib/systemd/system/outtray.service", "lib/sysusers.d/outtray.conf", "lib/tmpfiles.d/outtray.conf",
                  "share/doc/outtray/README.md", "share/doc/outtray/examples/example.yaml",
                  "share/doc/outtray/examples/monitoring/check_outtray", "share/doc/outtray/examples/producers/outtray.py"):
