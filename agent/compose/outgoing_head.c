@@ -1,4 +1,4 @@
-// The rewritten header block: see outgoing_head.h. DESIGN.md, "The spool" and "From", has the rules.
+// The rewritten header block: see outgoing_head.h. outtray-spool(5) has the rules.
 #include "outgoing_head.h"
 
 #include "encoded_word.h"

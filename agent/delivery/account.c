@@ -32,6 +32,12 @@ static unsigned account_connections_max(const struct account *account)
     return most ? most : 1;
 }
 
+static void account_bound_connections(struct account *account)
+{
+    unsigned most = account_connections_max(account);
+    account->connections = account->connections < most ? account->connections : most;
+}
+
 int account_new(const struct config *config, const struct config_account *settings, int64_t boot,
     struct account **ret_account)
 {
@@ -210,16 +216,14 @@ static enum account_change account_too_many_connections(
         account->ceiling = account->open;
     // Complaints of one moment are one: they were all about the number that was open then.
     if (account->complained_at != INT64_MIN && boot - account->complained_at < ACCOUNT_SHRINK_NS) {
-        if (account->connections > account_connections_max(account))
-            account->connections = account_connections_max(account);
+        account_bound_connections(account);
         return ACCOUNT_SAME;
     }
     account->complained_at = account->connections_since = boot;
     account->connect_after = boot + ACCOUNT_SHRINK_NS;
     if (account->connections > 1) {
         account->connections /= 2;
-        if (account->connections > account_connections_max(account))
-            account->connections = account_connections_max(account);
+        account_bound_connections(account);
         account->complaints = 0;
         return ACCOUNT_SAME;
     }

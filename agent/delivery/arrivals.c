@@ -146,10 +146,10 @@ static void survey_take_waiting(struct dispatch *dispatch, struct tenant *tenant
 
 static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct survey *survey)
 {
-    if (survey->part != SURVEY_REST)
+    if (survey->part != SURVEY_REST) {
         tenant->counts[OBSERVE_DEFERRED] = survey->counts[OBSERVE_DEFERRED];
-    if (survey->part != SURVEY_REST)
         survey_take_waiting(dispatch, tenant, survey);
+    }
     if (survey->part == SURVEY_DEFERRED)
         return;
     for (enum observe_state state = 0; state < OBSERVE_STATES; state++)

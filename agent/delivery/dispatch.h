@@ -60,21 +60,20 @@ struct dispatch {
     size_t n_watches;
 };
 
-// Reading what a tenant has (directories.c). dispatch_tenant_open begins to open its directories (again).
+// Reading what a tenant has (directories.c): begins to open its directories (again); forgets them, their
+// watches and the backlog; opens, surveys or reads again what is due (every few seconds).
 void dispatch_tenant_open(struct dispatch *dispatch, struct tenant *tenant);
-void dispatch_tenant_close(
-    struct dispatch *dispatch, struct tenant *tenant); // forgets directories, watches and backlog
-// Opens, surveys or reads again what is due (every few seconds).
+void dispatch_tenant_close(struct dispatch *dispatch, struct tenant *tenant);
 void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant);
-void dispatch_survey(
-    struct dispatch *dispatch, struct tenant *tenant); // now, or again after the one under way
+
+// What events and scans bring into the backlogs (arrivals.c). Surveys now, or again after the one under way.
+void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant);
 // At the end: brings the counts up to date where that is cheap. True while a survey is under way.
 bool dispatch_survey_last(struct dispatch *dispatch);
 void dispatch_watch_event(int watch, enum watch_what what, const char *name, void *arg);
 void dispatch_watch_lost(void *arg);
 // Submits the looks that events asked for.
 void dispatch_flush_looks(struct dispatch *dispatch);
-// A wall clock time as this process counts: boot clock, no further off than the longest wait between two
 // Puts a name of deferred/ into the backlog with the due time that stands in the directory (wall clock),
 // which counts as no further off than the longest wait between two attempts.
 void dispatch_wait(struct dispatch *dispatch, struct tenant *tenant, const char *name, int64_t wall_due);

@@ -1,4 +1,4 @@
-// The envelope (DESIGN.md, "The spool"): X-Sender and X-Receiver lines, To, Cc and Bcc, and who the mail is
+// The envelope (outtray-spool(5)): X-Sender and X-Receiver lines, To, Cc and Bcc, and who the mail is
 // from.
 #include <setjmp.h>
 #include <stdarg.h>
@@ -105,7 +105,7 @@ static void test_a_message_to_nobody(void **state)
     malformed("To: undisclosed-recipients:;\nBcc: x y z\n\ntext\n", "Bcc is no list of addresses");
 }
 
-// DESIGN.md: a bad recipient costs one recipient. expected: every recipient, those refused with "!" in front.
+// A bad recipient costs one recipient. expected: every recipient, those refused with "!" in front.
 static void salvaged(const char *text, const char *const *expected)
 {
     struct bench bench = ready(CONFIG_ENVELOPE_ACCOUNT);

@@ -1,5 +1,5 @@
-// SMTP replies from whatever octets a server sends: RFC 5321 section 4.2, RFC 2034, and RELIABILITY's list of
-// bad servers.
+// SMTP replies from whatever octets a server sends: RFC 5321 section 4.2, RFC 2034, and docs/BAD-INPUT.md's
+// list of bad servers.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-// From by tenant (DESIGN.md, "From"): whose address, whose name, and always exactly one.
+// From by tenant (outtray.yaml(5), `from`): whose address, whose name, and always exactly one.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
