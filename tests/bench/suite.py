@@ -120,7 +120,7 @@ def local(report, base):
 def large(report, base):
     print("Large messages, 4 connections, bytes/s beside a plain read-and-send copy:")
     report.results["large"] = {}
-    for size, count in ((256 << 10, 300), (10 << 20, 12)):
+    for size, count in ((256 << 10, 3000), (10 << 20, 100)):
         settings = dataclasses.replace(base, messages=count, size=size, connections=4)
         rounds = []
         for _ in range(report.options.rounds):
