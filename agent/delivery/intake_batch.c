@@ -2,8 +2,10 @@
 #include "agent/base/clock.h"
 #include "agent/delivery/intake.h"
 
-#define INTAKE_GROUP  32 // claimed together, at most: what a message waits for behind others
-#define INTAKE_RETURN 8  // go back to the wire thread together, since each return may wake it
+#define INTAKE_GROUP   32 // claimed together, at most: what a message waits for behind others
+#define INTAKE_EXPRESS 8  // of those that go first; where there are more, nobody waits behind a backlog
+#define INTAKE_ROUNDS  8  // groups after which slices of slow jobs have their turn
+#define INTAKE_RETURN  8  // go back to the wire thread together, since each return may wake it
 
 // Looks at all messages from `first` up to, and without, `end`.
 static void intake_examine_all(struct desk_job *first, const struct desk_job *end)
@@ -107,21 +109,58 @@ static void intake_group(struct desk *desk, struct moves *moves, struct intake_l
     *group = (struct intake_list){0};
 }
 
-void intake_batch(struct desk *desk, struct desk_job *first, void *arg)
+// Takes in jobs: claims that go first, in order, before those that wait; others are run where they stand.
+static void intake_collect(struct desk *desk, struct desk_job *first, struct intake_list *express,
+    struct intake_list *waiting, struct intake_list *done)
 {
-    struct moves *moves = arg;
-    struct intake_list group = {0}, moved = {0}, done = {0};
     while (first) {
         struct desk_job *job = first;
         first = (struct desk_job *)job->item.next;
         if (job->run == intake_claim) {
-            intake_list_add(&group, job);
-        } else {
-            job->run(job);
-            intake_list_add(&done, job);
+            bool now = ((struct message *)job)->first && express->n < INTAKE_EXPRESS;
+            intake_list_add(now ? express : waiting, job);
+            continue;
         }
-        if (group.n == INTAKE_GROUP || (!first && group.n))
+        job->run(job);
+        desk_beat(desk);
+        intake_list_add(done, job);
+    }
+}
+
+static struct intake_list intake_cut(struct intake_list *waiting)
+{
+    struct intake_list group = {0};
+    while (waiting->first && group.n < INTAKE_GROUP)
+        intake_list_add(&group, intake_list_take(waiting));
+    return group;
+}
+
+// A group of its own, which goes back at once.
+static void intake_express(
+    struct desk *desk, struct moves *moves, struct intake_list *express, struct intake_list *done)
+{
+    struct intake_list none = {0};
+    intake_group(desk, moves, express, &none, done);
+    while (none.first)
+        intake_read_one(desk, &none, done);
+    intake_return(desk, done);
+}
+
+void intake_batch(struct desk *desk, struct desk_job *first, void *arg)
+{
+    struct moves *moves = arg;
+    struct intake_list express = {0}, waiting = {0}, moved = {0}, done = {0};
+    unsigned rounds = 0;
+    intake_collect(desk, first, &express, &waiting, &done);
+    while (express.first || waiting.first) {
+        if (express.first) {
+            intake_express(desk, moves, &express, &done);
+        } else {
+            struct intake_list group = intake_cut(&waiting);
             intake_group(desk, moves, &group, &moved, &done);
+        }
+        if (++rounds < INTAKE_ROUNDS)
+            intake_collect(desk, desk_more(desk), &express, &waiting, &done);
     }
     while (moved.first)
         intake_read_one(desk, &moved, &done);
