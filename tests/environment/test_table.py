@@ -7,8 +7,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "BAD-INPUT.md"
-FILES = {"Spool": "tests/environment/test_environment.py", "Environment": "tests/environment/test_environment.py",
-         "Server": "tests/oauth/test_agent.py"}
+FILES = {"Spool": ["tests/environment/test_environment.py"],
+         "Environment": ["tests/environment/test_environment.py", "tests/fault/test_unreadable.py"],
+         "Server": ["tests/oauth/test_agent.py"]}
 
 INPUTS = {
     "Spool": """symlink; dangling symlink; symlink to a directory; hard link to another tenant's file; FIFO; socket; device; directory;
@@ -17,7 +18,7 @@ INPUTS = {
         name `:2,S`; name `%s%n`; name already in sent/; same name in two tenants; vanishes before the claim;
         sent/ on another file system (EXDEV)""",
     "Environment": """new/ renamed; new/ deleted; new/ replaced by a symlink; unmounted; overmounted; remounted read-only;
-        a disk that fails at fsync (EIO); ENOSPC; EDQUOT; EMFILE; inotify overflow; no inotify instance left; clock + 1 year;
+        a disk that fails at fsync (EIO); one file that cannot be read (EIO); ENOSPC; EDQUOT; EMFILE; inotify overflow; no inotify instance left; clock + 1 year;
         clock - 1 year; resume after 12 h; a second agent with the same name""",
     "Content": """bare LF; bare CR; LF.LF; LF.CRLF; CRLF.LF; CR.CR; lone dot; leading dots; no final newline; NUL in header;
         NUL in body; line of 998; line of 999; line of 1 MiB; 8-bit without 8BITMIME; UTF-8 header without SMTPUTF8;
@@ -48,8 +49,7 @@ def rows():
 
 def exists(chapter, name):
     if name.startswith("test_"):
-        text = (ROOT / FILES[chapter]).read_text(encoding="utf-8")
-        return re.search(rf"^def {name}\(", text, re.M) is not None
+        return any(re.search(rf"^def {name}\(", (ROOT / file).read_text(encoding="utf-8"), re.M) for file in FILES[chapter])
     return (ROOT / "tests" / "cases" / f"{name}.case").exists()
 
 
