@@ -11,6 +11,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
@@ -82,10 +83,12 @@ static const unsigned allowed[] = {
 // clang-format on
 
 static const unsigned families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK}; // the last: getaddrinfo(3)
+// Landlock holds TCP to its ports, and not what speaks like it: Multipath TCP, SCTP. 0 is each family's own.
+static const unsigned protocols[] = {0, IPPROTO_TCP, IPPROTO_UDP};
 static const unsigned ioctls[] = {FIONBIO, FIONREAD, TIOCOUTQ, TCGETS, TIOCGWINSZ};
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
-#define PROGRAM_MAX  (COUNT(allowed) * 2 + COUNT(families) + COUNT(ioctls) + 32)
+#define PROGRAM_MAX  (COUNT(allowed) * 2 + COUNT(families) + COUNT(protocols) + COUNT(ioctls) + 32)
 
 struct program {
     struct sock_filter code[PROGRAM_MAX];
@@ -117,15 +120,30 @@ static size_t argument(unsigned i)
            (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? sizeof(uint32_t) : 0);
 }
 
+// Goes on where the argument is one of these.
+static void put_condition(struct program *program, unsigned index, const unsigned *values, size_t n)
+{
+    put_load(program, argument(index));
+    for (size_t i = 0; i < n; i++)
+        put(program, BPF_JMP | BPF_JEQ | BPF_K, values[i], (unsigned)(n - i), 0);
+    put_return(program, REFUSE(EPERM));
+}
+
 // The call is allowed where its argument is one of these.
 static void put_one_of(
     struct program *program, unsigned call, unsigned index, const unsigned *values, size_t n)
 {
     put(program, BPF_JMP | BPF_JEQ | BPF_K, call, 0, (unsigned)(n + 3));
-    put_load(program, argument(index));
-    for (size_t i = 0; i < n; i++)
-        put(program, BPF_JMP | BPF_JEQ | BPF_K, values[i], (unsigned)(n - i), 0);
-    put_return(program, REFUSE(EPERM));
+    put_condition(program, index, values, n);
+    put_return(program, SECCOMP_RET_ALLOW);
+}
+
+static void put_socket(struct program *program)
+{
+    put(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0,
+        (unsigned)(COUNT(families) + COUNT(protocols) + 5));
+    put_condition(program, 0, families, COUNT(families));
+    put_condition(program, 2, protocols, COUNT(protocols));
     put_return(program, SECCOMP_RET_ALLOW);
 }
 
@@ -153,7 +171,7 @@ static void seccomp_write(struct program *program)
         put(program, BPF_JMP | BPF_JEQ | BPF_K, allowed[i], 0, 1);
         put_return(program, SECCOMP_RET_ALLOW);
     }
-    put_one_of(program, SYS_socket, 0, families, COUNT(families));
+    put_socket(program);
     put_one_of(program, SYS_ioctl, 1, ioctls, COUNT(ioctls));
     put_threads_only(program);
     put(program, BPF_JMP | BPF_JGE | BPF_K, FILTER_NEWEST, 0, 1);

@@ -101,6 +101,8 @@ static void try_to_leave(const char *other_port, pid_t parent)
     say("keyctl", syscall(SYS_keyctl, 0, 0, 0, 0, 0));
     say("setuid", syscall(SYS_setuid, 65534));
     say("packet socket", socket(AF_PACKET, SOCK_RAW, 0));
+    say("multipath TCP", socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 262 /* IPPROTO_MPTCP */));
+    say("SCTP", socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_SCTP));
     say("memfd_create", syscall(SYS_memfd_create, "x", 0));
     say("terminal input", syscall(SYS_ioctl, 0, 0x5412 /* TIOCSTI */, "x"));
     say("be dumped", prctl(PR_GET_DUMPABLE) == 0 ? -1 : 0);

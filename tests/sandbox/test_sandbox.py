@@ -25,7 +25,7 @@ BY_LANDLOCK = {"read /etc/shadow": 2, "a thread may not either": 2, "read /root"
                "read another process": 2, "connect to another port": 4, "listen on another port": 4,
                "connect to an abstract socket": 6, "signal another process": 6, "ptrace": 2}
 BY_SECCOMP = ["exec", "execveat", "ptrace", "io_uring_setup", "mount", "unshare", "chroot", "bpf", "perf_event_open", "keyctl",
-              "setuid", "packet socket", "memfd_create", "terminal input"]
+              "setuid", "packet socket", "multipath TCP", "SCTP", "memfd_create", "terminal input"]
 WORK = ["connect to the account's port", "open the spool", "write a status", "replace a status", "write a message", "find it",
         "claim it", "move it to sent", "read the password", "read the authorities", "read resolv.conf", "read the configuration",
         "append to the log", "find a name", "make a thread"]
