@@ -78,10 +78,8 @@ static void server_file(const struct broker_server *server, int fd, const char *
         answer(fd, -EACCES, "", -1);
         return;
     }
-    int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (secret ? O_NOFOLLOW : 0);
-    int file = open(path, flags), error = file < 0 || fstat(file, &stat) ? -errno : 0;
-    if (!error && !S_ISREG(stat.st_mode))
-        error = -EINVAL;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (secret ? O_NOFOLLOW : 0));
+    int error = file < 0 || fstat(file, &stat) ? -errno : S_ISREG(stat.st_mode) ? 0 : -EINVAL;
     answer(fd, error, "", error ? -1 : file);
     if (file >= 0)
         close(file);
