@@ -7,6 +7,7 @@
 #include "agent/auth/credentials.h"
 #include "agent/auth/keeper_private.h"
 #include "auth_support.h"
+#include "clock_support.h"
 #include "config_support.h"
 #include "web_server.h"
 
@@ -110,16 +111,7 @@ static inline void bench_changed(const char *account, enum keeper_state state, v
 
 static inline void move_clock(double seconds)
 {
-    static double passed;
-    const char *path = getenv("OUTTRAY_TEST_CLOCK");
-    passed += seconds;
-    char text[64], temporary[128];
-    int n = snprintf(text, sizeof text, "%f", passed);
-    (void)snprintf(temporary, sizeof temporary, "%s.new", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    assert_int_equal(write(fd, text, (size_t)n), n);
-    close(fd);
-    assert_int_equal(rename(temporary, path), 0);
+    clock_move(seconds);
     clock_poll();
 }
 
@@ -304,6 +296,21 @@ static inline void store(struct bench *bench, const char *access, const char *re
     token_release(&token);
 }
 
+// A bench with a token that lasts so many seconds.
+static inline void bench_with_token(struct bench *bench, int64_t seconds)
+{
+    bench_make(bench, NULL);
+    store(bench, "secret-access-0", "secret-refresh-0", seconds);
+}
+
+// And a keeper that has it.
+static inline void bench_with_keeper(struct bench *bench, int64_t seconds)
+{
+    bench_with_token(bench, seconds);
+    bench_start(bench, 0);
+    UNTIL(bench, is_ready);
+}
+
 static inline void assert_stored(struct bench *bench, const char *access, const char *refresh)
 {
     struct token token = {0};
@@ -313,29 +320,12 @@ static inline void assert_stored(struct bench *bench, const char *access, const 
     token_release(&token);
 }
 
-static inline int make_clock(void **state)
-{
-    static char path[] = "/tmp/outtray-test-clock.XXXXXX";
-    (void)state;
-    int fd = mkstemp(path);
-    if (fd < 0)
-        return -1;
-    close(fd);
-    return setenv("OUTTRAY_TEST_CLOCK", path, 1);
-}
-
-static inline int remove_clock(void **state)
-{
-    (void)state;
-    return unlink(getenv("OUTTRAY_TEST_CLOCK"));
-}
-
 // The clock file is there for all tests of the program.
 #define keeper_run_tests(tests) keeper_run((tests), sizeof(tests) / sizeof((tests)[0]))
 static inline int keeper_run(const struct CMUnitTest *tests, size_t n)
 {
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    int failed = _cmocka_run_group_tests("tests", tests, n, make_clock, remove_clock);
+    int failed = _cmocka_run_group_tests("tests", tests, n, clock_make, clock_remove);
     curl_global_cleanup();
     return failed;
 }

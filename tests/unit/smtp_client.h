@@ -241,22 +241,9 @@ static inline void expect_events(const struct scenario *scenario, const char *ev
 }
 
 // The clock's control file, for steps "+:"; and the server's TLS may write to a client that is gone.
-static inline int clock_setup(void **state)
+static inline int client_set_up(void **state)
 {
-    (void)state;
-    static char path[] = "/tmp/outtray-test-clock.XXXXXX";
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
-        return -1;
-    int fd = mkstemp(path);
-    if (fd < 0 || close(fd) != 0)
-        return -1;
-    return setenv("OUTTRAY_TEST_CLOCK", path, 1);
-}
-
-static inline int clock_teardown(void **state)
-{
-    (void)state;
-    return unlink(getenv("OUTTRAY_TEST_CLOCK"));
+    return signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -1 : clock_make(state);
 }
 
 #define GREETING "S: 220 mx\nC: EHLO client.example\n"

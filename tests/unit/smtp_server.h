@@ -22,6 +22,8 @@
 #ifndef OUTTRAY_TESTS_UNIT_SMTP_SERVER_H
 #define OUTTRAY_TESTS_UNIT_SMTP_SERVER_H
 
+#include "clock_support.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -55,20 +57,6 @@ struct server {
     atomic_uint done;
     char fault[1024]; // "" where everything went as written
 };
-
-// The control file of the clock (agent/base/clock.h) holds the seconds passed; it never goes back.
-static inline void server_move_clock(double seconds)
-{
-    static double passed;
-    const char *path = getenv("OUTTRAY_TEST_CLOCK");
-    passed += seconds;
-    char text[64], temporary[128];
-    int n = snprintf(text, sizeof text, "%f", passed);
-    (void)snprintf(temporary, sizeof temporary, "%s.new", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (write(fd, text, (size_t)n) != n || close(fd) != 0 || rename(temporary, path) != 0)
-        abort();
-}
 
 static inline ssize_t server_receive(struct server *server, char *to, size_t size)
 {
@@ -218,7 +206,7 @@ static inline bool server_wait_done(struct server *server, unsigned n)
 static inline bool server_pass_time(struct server *server, double seconds)
 {
     for (unsigned i = 0; i < SERVER_TIMEOUT_S * 100 && !atomic_load(&server->closed); i++) {
-        server_move_clock(seconds);
+        clock_move(seconds);
         usleep(10000);
     }
     return atomic_load(&server->closed);
@@ -255,7 +243,7 @@ static inline bool server_step(struct server *server, char step, const char *tex
     case 'd':
         return server_wait_done(server, (unsigned)strtoul(text, NULL, 10));
     case '+':
-        server_move_clock(strtod(text, NULL));
+        clock_move(strtod(text, NULL));
         return true;
     case 'P':
         return server_pass_time(server, strtod(text, NULL));

@@ -42,10 +42,7 @@ static void a_token_is_refreshed_ten_minutes_before_its_end(void **state)
 {
     (void)state;
     struct bench bench;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
-    bench_start(&bench, 0);
-    UNTIL(&bench, is_ready);
+    bench_with_keeper(&bench, 3600);
     move_clock(3600 - 600 - 200);
     UNTIL(&bench, is_quiet);
     assert_int_equal(web_requests(&bench.web), 0);
@@ -121,8 +118,7 @@ static void what_expired_while_nobody_ran_is_refreshed_first(void **state)
 {
     (void)state;
     struct bench bench;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
+    bench_with_token(&bench, 3600);
     move_clock(7 * 86400);
     bench_start(&bench, 0);
     assert_int_equal(state_of(&bench), KEEPER_WAITING);
@@ -167,10 +163,7 @@ static void tokens_of_another_client_or_mailbox_are_not_used(void **state)
     struct bench bench;
     char words[OAUTH_WORDS_MAX];
     const char *fix;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
-    bench_start(&bench, 0);
-    UNTIL(&bench, is_ready);
+    bench_with_keeper(&bench, 3600);
     static const char *const settings[] = {
         "client_id: client-2", "client_id: client-1, login: other@example.com"};
     for (unsigned i = 0; i < 2; i++) {
@@ -197,10 +190,7 @@ static void an_account_that_leaves_the_configuration_is_left_alone(void **state)
     (void)state;
     struct bench bench;
     struct loaded with;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
-    bench_start(&bench, 0);
-    UNTIL(&bench, is_ready);
+    bench_with_keeper(&bench, 3600);
     with = bench.loaded;
     load_text(&bench.loaded,
         "version: 1\nspool: /tmp/spool\nstate: /tmp/state\ndomain: d.example\n"

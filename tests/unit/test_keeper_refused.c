@@ -17,8 +17,7 @@ static void a_dead_grant_needs_a_person_and_keeps_the_token(void **state)
     char words[OAUTH_WORDS_MAX];
     const char *fix;
     struct token token = {0};
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
+    bench_with_token(&bench, 3600);
     bench_reply(&bench,
         (struct web_reply){.status = 400,
             .body = "{\"error\":\"invalid_grant\",\"error_description\":\"AADSTS50173: secret-refresh-0 "
@@ -64,8 +63,7 @@ static void what_an_administrator_must_mend_is_tried_every_hour(void **state)
     struct bench bench;
     char words[OAUTH_WORDS_MAX];
     const char *fix;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
+    bench_with_token(&bench, 3600);
     move_clock(3600);
     bench_reply(&bench, (struct web_reply){.status = 401,
                             .body = "{\"error\":\"invalid_client\",\"error_codes\":[7000222]}"});
@@ -94,10 +92,7 @@ static void trouble_on_the_way_is_waited_out_with_the_current_token(void **state
         {.status = 400, .body = "{\"error\":\"temporarily_unavailable\"}"},
     };
     struct bench bench;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 7200);
-    bench_start(&bench, 0);
-    UNTIL(&bench, is_ready);
+    bench_with_keeper(&bench, 7200);
     move_clock(7200 - 600);
     double wait = 10;
     for (unsigned i = 0; i < sizeof replies / sizeof *replies; i++) {
@@ -128,8 +123,7 @@ static void without_a_current_token_trouble_is_told(void **state)
     struct bench bench;
     char words[OAUTH_WORDS_MAX];
     const char *fix;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
+    bench_with_token(&bench, 3600);
     move_clock(4000);
     bench_reply(&bench, (struct web_reply){.status = 503, .body = "{\"error\":\"server_error\"}"});
     bench_start(&bench, 0);
@@ -148,10 +142,7 @@ static void a_refused_token_is_replaced_once(void **state)
     struct bench bench;
     char words[OAUTH_WORDS_MAX];
     const char *fix;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
-    bench_start(&bench, 0);
-    UNTIL(&bench, is_ready);
+    bench_with_keeper(&bench, 3600);
     uint64_t first = keeper_serial(bench.keepers[0], "office");
     bench.ready = 0;
     assert_true(keeper_refused(bench.keepers[0], "office", first, "535 5.7.3 no"));
@@ -192,10 +183,7 @@ static void a_token_that_worked_may_be_replaced_again(void **state)
 {
     (void)state;
     struct bench bench;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
-    bench_start(&bench, 0);
-    UNTIL(&bench, is_ready);
+    bench_with_keeper(&bench, 3600);
     for (unsigned i = 1; i <= 3; i++) {
         uint64_t serial = keeper_serial(bench.keepers[0], "office");
         keeper_accepted(bench.keepers[0], "office", serial);
@@ -212,8 +200,7 @@ static void a_clock_that_differs_is_told_once(void **state)
 {
     (void)state;
     struct bench bench;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
+    bench_with_token(&bench, 3600);
     move_clock(4000);
     bench_reply(
         &bench, (struct web_reply){

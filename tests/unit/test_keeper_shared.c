@@ -14,8 +14,7 @@ static void two_processes_ask_once(void **state)
 {
     (void)state;
     struct bench bench;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
+    bench_with_token(&bench, 3600);
     move_clock(4000);
     bench_start(&bench, 0);
     bench_start(&bench, 1);
@@ -40,8 +39,7 @@ static void who_has_the_lock_is_waited_for(void **state)
     (void)state;
     struct bench bench;
     int lock = -1;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
+    bench_with_token(&bench, 3600);
     move_clock(4000);
     assert_int_equal(token_lock(bench.place.fd, "office", &lock), 0);
     bench_start(&bench, 0);
@@ -65,8 +63,7 @@ static void a_replaced_refresh_token_is_durable_before_it_is_used(void **state)
 {
     (void)state;
     struct bench bench;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
+    bench_with_token(&bench, 3600);
     move_clock(4000);
     assert_int_equal(mkdirat(bench.place.fd, "tokens/.office.json.new", 0700), 0); // nothing can be written
     bench_start(&bench, 0);
@@ -92,8 +89,7 @@ static void an_answer_on_its_way_is_waited_for_at_the_end(void **state)
 {
     (void)state;
     struct bench bench;
-    bench_make(&bench, NULL);
-    store(&bench, "secret-access-0", "secret-refresh-0", 3600);
+    bench_with_token(&bench, 3600);
     move_clock(4000);
     bench_reply(&bench, (struct web_reply){.status = 200, .fault = WEB_LATE});
     bench_start(&bench, 0);

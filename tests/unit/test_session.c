@@ -283,5 +283,5 @@ int main(void)
         cmocka_unit_test(test_hostile_envelopes),
         cmocka_unit_test(test_hostile_replies),
     };
-    return cmocka_run_group_tests(tests, clock_setup, clock_teardown);
+    return cmocka_run_group_tests(tests, client_set_up, clock_remove);
 }

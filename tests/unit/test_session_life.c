@@ -200,5 +200,5 @@ int main(void)
         cmocka_unit_test(test_abort_from_a_callback),
         cmocka_unit_test(test_many_messages),
     };
-    return cmocka_run_group_tests(tests, clock_setup, clock_teardown);
+    return cmocka_run_group_tests(tests, client_set_up, clock_remove);
 }

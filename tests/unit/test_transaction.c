@@ -377,5 +377,5 @@ int main(void)
         cmocka_unit_test(test_huge_messages),
         cmocka_unit_test(test_files),
     };
-    return cmocka_run_group_tests(tests, clock_setup, clock_teardown);
+    return cmocka_run_group_tests(tests, client_set_up, clock_remove);
 }
