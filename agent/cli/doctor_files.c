@@ -13,13 +13,24 @@
 // What the producers own is tmp/ and new/; the agent moves messages between all of these.
 static const enum spool_state moved[] = {SPOOL_NEW, SPOOL_CUR, SPOOL_DEFERRED, SPOOL_SENT, SPOOL_FAILED};
 
+// Who was just found to lack a right.
+static const char *caller_of(const struct doctor *doctor, char name[static SERVICE_USER_NAME_MAX + 1])
+{
+    if (!doctor->user.other)
+        return doctor->user.name;
+    service_user_name(geteuid(), name);
+    return name;
+}
+
 static void check(struct doctor *doctor, const char *what, const char *path, int mode)
 {
     if (!*path || faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0)
         return;
+    int error = errno;
+    char caller[SERVICE_USER_NAME_MAX + 1];
     doctor_worsen(doctor, DOCTOR_FAILED);
-    doctor_detail(doctor, "user %s cannot %s %s %s: %s", doctor->user.name, mode & W_OK ? "write" : "read",
-        what, path, strerror(errno));
+    doctor_detail(doctor, "user %s cannot %s %s %s: %s", caller_of(doctor, caller),
+        mode & W_OK ? "write" : "read", what, path, strerror(error));
 }
 
 static void check_secret(struct doctor *doctor, const char *what, const char *path)
@@ -27,9 +38,10 @@ static void check_secret(struct doctor *doctor, const char *what, const char *pa
     int error = *path ? secret_check_file(path) : 0;
     if (!error)
         return;
+    char caller[SERVICE_USER_NAME_MAX + 1];
     doctor_worsen(doctor, DOCTOR_FAILED);
-    doctor_detail(
-        doctor, "user %s cannot use %s %s: it %s", doctor->user.name, what, path, secret_problem(error));
+    doctor_detail(doctor, "user %s cannot use %s %s: it %s", caller_of(doctor, caller), what, path,
+        secret_problem(error));
 }
 
 static void check_tenants(struct doctor *doctor)
@@ -52,12 +64,13 @@ void doctor_files(struct doctor *doctor)
     const struct config_account *account = doctor->account;
     const struct config_oauth *oauth = &account->oauth;
     doctor_begin(doctor, "files");
-    doctor_detail(doctor, "as user %s, who owns %s", doctor->user.name, doctor->config->state);
+    if (!doctor->user.other)
+        doctor_detail(doctor, "as user %s, who owns %s", doctor->user.name, doctor->config->state);
     if (doctor->user.other) {
         char caller[SERVICE_USER_NAME_MAX + 1];
-        service_user_name(geteuid(), caller);
-        doctor_detail(
-            doctor, "you are %s: this shows what you may do, not the agent (run it as root)", caller);
+        doctor_detail(doctor,
+            "you are %s: this shows what you may do, not the agent (run it as root or as %s)",
+            caller_of(doctor, caller), doctor->user.name);
         doctor_worsen(doctor, DOCTOR_WARNING);
     }
     char words[128] = "off (`sandbox: false`)";

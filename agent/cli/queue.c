@@ -134,9 +134,12 @@ static int show_tenant(struct queue *queue, const struct config_tenant *tenant)
 {
     static const enum spool_state waiting[] = {
         SPOOL_NEW, SPOOL_CUR, SPOOL_DEFERRED, SPOOL_FAILED, SPOOL_HOLD};
+    uint64_t before = queue->shown;
     int r = 0;
     for (size_t i = 0; r == 0 && i < sizeof waiting / sizeof *waiting; i++)
         r = queue_each_place(queue, tenant, waiting[i], show_place, NULL);
+    if (r == 0 && queue->shown == before && queue->code == EX_OK)
+        (void)fprintf(stderr, "outtray queue: tenant %s has no mail that waits or failed\n", tenant->name);
     return r;
 }
 

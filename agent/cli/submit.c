@@ -4,6 +4,7 @@
 // Runs as any user who may write to the tenant's new/, and reads no secret. The message is composed once as
 // the agent would compose it, so that what could only end in failed/ is refused here, with the reason.
 #include "agent/cli/cli.h"
+#include "agent/cli/operator.h"
 #include "agent/cli/submit_file.h"
 #include "agent/cli/submit_head.h"
 #include "agent/cli/submit_input.h"
@@ -167,7 +168,10 @@ static int finish(struct submission *s, const char *name, ino_t inode)
         .waiting = &s->input.waiting};
     (void)snprintf(wait.name, sizeof wait.name, "%s", name);
     memcpy(wait.digest, s->key.digest, sizeof wait.digest);
-    return submit_wait(&wait);
+    int code = submit_wait(&wait);
+    if (code == EX_TEMPFAIL) // a reason that no status file tells
+        operator_note_account(s->verb, s->config, s->envelope.tenant->account->name);
+    return code;
 }
 
 // The message is there already. The rest of the input is read all the same: its writer did nothing wrong.

@@ -3,12 +3,15 @@
 // It is doctor's message over doctor's session, which is the agent's.
 #include "agent/cli/dialogue.h"
 #include "agent/cli/doctor.h"
+#include "agent/cli/operator.h"
 #include "agent/cli/verbs.h"
 
 // The server that answers first carries it.
 static void examine(struct doctor *doctor)
 {
     struct doctor_login login = {0};
+    operator_note_account(
+        doctor->verb, doctor->config, doctor->account->name); // this message goes all the same
     if (!doctor_credentials(doctor, &login)) {
         doctor_skip(doctor, "send", doctor_no_credentials);
         secret_release(&login.secret);

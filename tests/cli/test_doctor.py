@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -14,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oauth"))
 
 import xoauth2  # noqa: E402
 from smtpserver import PASSWORD, Server  # noqa: E402
-from support.agent import Config, outtray  # noqa: E402
+from support.agent import Config, binary, environment, outtray  # noqa: E402
 from support.net import free_port  # noqa: E402
 from support.provider import Provider, error  # noqa: E402
 
@@ -400,6 +401,14 @@ def test_what_the_service_user_cannot_read(program, authority):
         done = outtray("doctor", "office", config=config, env=env)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "as user nobody" in done.stdout
+        # Somebody else is told what they themselves may not do.
+        config.path.chmod(0o644)
+        done = subprocess.run(["setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups", binary(), "doctor", "--config", config.path,
+                               "office"], capture_output=True, text=True, timeout=60, env=environment(ASAN_OPTIONS="detect_leaks=0"))
+        if done.returncode not in (126, 127):  # the program may be run by them
+            assert done.returncode == 1, done
+            assert "you are daemon" in done.stdout and "or as nobody" in done.stdout
+            assert "user daemon cannot write the state directory" in done.stdout and "user nobody" not in done.stdout
     finally:
         server.stop()
         shutil.rmtree(directory)

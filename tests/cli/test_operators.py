@@ -484,6 +484,17 @@ def test_pause_words(mixed):
     assert "still" in mixed.run("pause", "relay").stdout
 
 
+def test_what_waits_behind_a_pause_is_told_why(alive):
+    """Whoever waits for a message hears the reason; a test message goes all the same, and says that the mail does not."""
+    alive.verb("pause", "relay", "--reason", "night", check=True)
+    alive.wait_event("account_paused", account="relay")
+    done = alive.verb("submit", "--tenant", "acme", "--wait=1s", "b@example.net", input=b"Subject: x\n\ntext\n")
+    assert done.returncode == 75 and "not sent yet" in done.stderr and "account relay was paused by" in done.stderr
+    done = alive.verb("test", "relay", "--to", "a@example.net")
+    assert done.returncode == 0 and "the message was taken" in done.stdout and "account relay was paused by" in done.stderr
+    assert [one.rcpts for one in alive.box.server.accepted] == [["a@example.net"]]
+
+
 def test_resume_tries_an_account_in_trouble(box):
     box.server.pause()
     box.config.data["retry"]["first"] = "1h"

@@ -72,6 +72,13 @@ def test_queue_of_a_tenant(mixed):
         assert text in done.stdout, done.stdout
 
 
+def test_queue_of_a_tenant_without_mail(box):
+    box.ready()
+    done = box.run("queue", "acme")
+    assert (done.returncode, done.stdout) == (0, "") and "tenant acme has no mail" in done.stderr
+    assert json.loads(box.run("queue", "--json", "acme").stdout) == []
+
+
 def test_queue_of_a_name(mixed):
     done = mixed.run("queue", "later")
     assert done.returncode == 0
