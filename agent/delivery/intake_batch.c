@@ -139,10 +139,10 @@ static struct intake_list intake_cut(struct intake_list *waiting)
 static void intake_express(
     struct desk *desk, struct moves *moves, struct intake_list *express, struct intake_list *done)
 {
-    struct intake_list none = {0};
-    intake_group(desk, moves, express, &none, done);
-    while (none.first)
-        intake_read_one(desk, &none, done);
+    struct intake_list moved = {0};
+    intake_group(desk, moves, express, &moved, done);
+    while (moved.first)
+        intake_read_one(desk, &moved, done);
     intake_return(desk, done);
 }
 

@@ -130,15 +130,23 @@ void pool_add_tenant(struct pool *pool, struct tenant *tenant)
     pool_wake(pool);
 }
 
-// Its turn is the last one; it has its weight's worth of messages then.
+// Its turn is the last one; it has its weight's worth of messages then. A tenant with nothing on its way
+// comes before those that have something, and behind others like it.
 static void pool_activate(struct pool *pool, struct tenant *tenant)
 {
+    bool idle = tenant->flying == 0;
+    if (pool->active && pool->active->flying) // the first of them had its message
+        pool->idle_end = NULL;
+    struct tenant *before = idle ? pool->idle_end : pool->active_end;
+    struct tenant **place = before ? &before->next_active : &pool->active;
     tenant->active = true;
     tenant->credit = tenant->settings ? tenant->settings->weight : 1;
-    tenant->next_active = NULL;
-    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): where one is active, there is a last one
-    *(pool->active ? &pool->active_end->next_active : &pool->active) = tenant;
-    pool->active_end = tenant;
+    tenant->next_active = *place;
+    *place = tenant;
+    if (!tenant->next_active)
+        pool->active_end = tenant;
+    if (idle)
+        pool->idle_end = tenant;
 }
 
 static void pool_deactivate(struct pool *pool, struct tenant *tenant)
@@ -150,6 +158,8 @@ static void pool_deactivate(struct pool *pool, struct tenant *tenant)
         *(previous ? &previous->next_active : &pool->active) = at->next_active;
         if (pool->active_end == at)
             pool->active_end = previous;
+        if (pool->idle_end == at)
+            pool->idle_end = previous;
         break;
     }
     tenant->next_active = NULL;
@@ -211,6 +221,7 @@ void pool_give_back(struct message *message)
     if (!carrier)
         return;
     message->carrier = NULL;
+    message->route->flying--;
     carrier->unfiled--;
     carrier->pool->unfiled--;
     pool_wake(carrier->pool);
@@ -234,6 +245,16 @@ static unsigned carrier_room(const struct carrier *carrier)
     unsigned room = smtp_session_room(carrier->session);
     unsigned slots = carrier->window > carrier->unfiled ? carrier->window - carrier->unfiled : 0;
     return room < slots ? room : slots;
+}
+
+// The last place of a window is kept for a tenant that has nothing on its way, where tenants share the
+// account: else each would have to wait until others' messages are durable.
+static bool carrier_takes_next(const struct pool *pool, const struct carrier *carrier)
+{
+    if (!pool->active || carrier_room(carrier) == 0)
+        return false;
+    bool shared = pool->n_tenants > 1 && carrier->window >= POOL_RESERVE_MIN;
+    return !shared || pool->active->flying == 0 || carrier->window - carrier->unfiled > 1;
 }
 
 // Sends one message; false where nothing could be sent.
@@ -270,6 +291,7 @@ static bool pool_send(struct pool *pool, struct carrier *carrier)
     message->carrier = carrier;
     carrier->unfiled++;
     pool->unfiled++;
+    message->route->flying++;
     smtp_session_send(carrier->session, &message->mail);
     message->conn_use = smtp_session_mails(carrier->session);
     return true;
@@ -369,7 +391,7 @@ void pool_pump(struct pool *pool)
         pool_claim(pool, allows, loop_now(dispatch->loop));
     unsigned room = 0;
     for (struct carrier *carrier = pool->carriers; carrier; carrier = carrier->next) {
-        while (allows && pool->ready && carrier_room(carrier) && pool_send(pool, carrier))
+        while (allows && carrier_takes_next(pool, carrier) && pool_send(pool, carrier))
             allows--;
         room += carrier_room(carrier);
         if (carrier->session && !carrier->ready)

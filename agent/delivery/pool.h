@@ -19,6 +19,7 @@
 #define POOL_AHEAD     64   // messages claimed beyond what the sessions' windows hold
 #define POOL_AHEAD_MAX 1024 // of all together, but for one reserved place per tenant
 // Claims under way: what a quiet tenant's first message waits for on the intake desk.
+#define POOL_RESERVE_MIN  4 // windows smaller than this keep no place for quiet tenants
 #define POOL_CLAIMING_MAX 64
 
 struct dispatch;
@@ -46,6 +47,7 @@ struct pool {
         size_t n;
     } hungry[TENANT_EATING + 1];        // with waiting names, in turn; by tenant_hunger, the first is unused
     struct tenant *active, *active_end; // with ready messages, in turn, linked by next_active
+    struct tenant *idle_end;            // of those in front that had nothing on their way, the last; or NULL
     struct carrier *carriers;
     unsigned n_open, n_connecting; // carriers with a session
     unsigned claiming, ready, unfiled;

@@ -66,6 +66,7 @@ struct tenant {
     struct message_list ready_high, ready;
     unsigned claiming;                       // claims under way
     unsigned claimed;                        // messages claimed and not yet filed
+    unsigned flying;                         // messages routed to it that hold a place of a window
     int64_t credit;                          // weighted round robin
     struct look *look;                       // names to be looked at, not submitted yet
     long refill_position;                    // where the next refill goes on

@@ -65,6 +65,24 @@ static void tenants_take_turns_by_their_weight(void **state)
     assert_int_equal(entries_in(hub->world.other, SPOOL_NEW), 6);
 }
 
+static void who_has_nothing_on_its_way_comes_before_who_has(void **state)
+{
+    struct hub *hub = *state;
+    hub->world.acme->flying = 3;
+    for (int i = 0; i < 3; i++) {
+        char name[8] = {'m', (char)('0' + i), 0};
+        hub_put(hub->world.acme, name, PLAIN);
+        assert_true(hub_claim(hub, hub->world.acme));
+    }
+    hub_put(hub->world.other, "quiet", PLAIN);
+    assert_true(hub_claim(hub, hub->world.other));
+    hub_settle(hub);
+    static const char *const expected[] = {
+        "tenant=other name=quiet", "tenant=acme name=m0", "tenant=acme name=m1", "tenant=acme name=m2"};
+    order_is(hub, expected, 4);
+    hub->world.acme->flying = 0;
+}
+
 static void high_priority_is_sent_first(void **state)
 {
     struct hub *hub = *state;
@@ -197,6 +215,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(tenants_take_turns_by_their_weight),
+        TEST(who_has_nothing_on_its_way_comes_before_who_has),
         TEST(high_priority_is_sent_first),
         TEST(what_goes_on_is_put_in_front),
         TEST(claims_go_ahead_within_bounds_and_leave_everybody_a_share),
