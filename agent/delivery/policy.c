@@ -154,14 +154,11 @@ bool policy_names_file(const struct config *config, const char *path, bool *ret_
     return false;
 }
 
-static bool account_names_place(const struct config_account *account, const char *host, uint16_t port)
+static bool account_names_url(const struct config_account *account, const char *host, uint16_t port)
 {
     const char *urls[URLS_MAX];
     char named[HTTP_HOST_MAX];
     uint16_t named_port;
-    for (size_t i = 0; i < account->n_servers; i++)
-        if (account->port == port && strcasecmp(account->servers[i], host) == 0)
-            return true;
     policy_urls(account, urls);
     for (size_t i = 0; i < URLS_MAX; i++)
         if (urls[i] && *urls[i] && http_url_place(urls[i], named, sizeof named, &named_port) &&
@@ -173,7 +170,11 @@ static bool account_names_place(const struct config_account *account, const char
 bool policy_names_place(const struct config *config, const char *host, uint16_t port)
 {
     for (size_t i = 0; i < config->n_accounts; i++)
-        if (account_names_place(&config->accounts[i], host, port))
+        for (size_t j = 0; config->accounts[i].port == port && j < config->accounts[i].n_servers; j++)
+            if (strcasecmp(config->accounts[i].servers[j], host) == 0)
+                return true;
+    for (size_t i = 0; i < config->n_accounts; i++) // taking URLs apart takes longer
+        if (account_names_url(&config->accounts[i], host, port))
             return true;
     return false;
 }

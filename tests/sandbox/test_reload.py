@@ -15,6 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cases"))
 from smtpserver import Server  # noqa: E402
 from support.agent import Agent, binary, environment, outtray, sanitizer_report  # noqa: E402
 from support.net import free_port  # noqa: E402
+from support.provider import Provider  # noqa: E402
 from support.tls import Authority  # noqa: E402
 from support.wait import wait_until  # noqa: E402
 
@@ -187,6 +188,19 @@ def test_a_password_elsewhere_that_others_can_read_is_still_refused(delivering):
         agent.spool.drop("acme", MESSAGE)
         said = agent.wait_event("account_paused", account="relay", seconds=30)[0]
         assert "mode 0600" in str(said), said
+
+
+def test_a_token_from_another_port_with_a_secret_elsewhere(delivering):
+    with Agent(delivering) as agent, Provider("microsoft", client_secret="hush", clock=agent.clock) as provider:
+        inside(agent)
+        secret = elsewhere(delivering, "client.secret", "hush\n")
+        delivering.data["accounts"]["office"] = provider.account(
+            oauth={"flow": "client_credentials", "tenant": "contoso.example", "client_secret_file": str(secret)},
+            server="127.0.0.1", port=delivering.first.port)
+        delivering.tenant("office", account="office")
+        reloads(agent)
+        agent.wait_event("token_refreshed", account="office", seconds=20)
+        assert provider.seen("token", "client_credentials")
 
 
 def test_the_log_goes_elsewhere_and_is_begun_anew(delivering):
