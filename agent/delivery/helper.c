@@ -19,6 +19,7 @@ enum { HOOKS_FD = STDERR_FILENO + 1, BROKER_FD, FIRST_FREE_FD };
 
 struct helper {
     struct loop *loop;
+    pid_t agent;
     struct loop_watch signals;
     struct hook_helper hooks;
     struct broker_server broker;
@@ -47,6 +48,8 @@ static bool helper_may_run(const char *event, char *const argv[], void *arg)
            config_names_hook(broker->next, event, argv);
 }
 
+// SIGTERM comes from the kernel when the agent dies, and from a service manager that ends the whole service: then
+// the agent decides how long it goes on.
 static void helper_signal(struct loop_watch *watch, uint32_t events)
 {
     struct helper *helper = watch->arg;
@@ -54,7 +57,7 @@ static void helper_signal(struct loop_watch *watch, uint32_t events)
     bool died = false;
     (void)events;
     while (read(watch->fd, &info, sizeof info) == (ssize_t)sizeof info)
-        died |= info.ssi_signo == SIGTERM; // the agent
+        died |= info.ssi_signo == SIGTERM && getppid() != helper->agent;
     hook_helper_reap(&helper->hooks);
     if (died)
         hook_helper_close(&helper->hooks);
@@ -106,6 +109,7 @@ static _Noreturn void helper_main(
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (!helper || loop_new(&helper->loop) || helper_open_signals(helper))
         _exit(1);
+    helper->agent = agent;
     helper->hooks.may_run = helper_may_run;
     helper->hooks.arg = helper;
     if (hook_helper_start(&helper->hooks, helper->loop, HOOKS_FD) ||

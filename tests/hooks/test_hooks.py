@@ -258,6 +258,17 @@ def test_the_helper_ends_with_the_agent_however_it_ends(house):
     wait_until(lambda: not alive(helper), 20, "the helper is gone after SIGTERM")
 
 
+def test_a_signal_to_all_of_the_service_leaves_the_agent_its_hooks(house):
+    one = house()
+    one.hooks(sent=one.keep())
+    with one.agent() as agent:
+        agent.wait_ready()
+        os.kill(helper_of(agent.pid), signal.SIGTERM)  # as systemd does before the agent has ended
+        agent.spool.drop("acme", MESSAGE)
+        one.said("sent")
+        assert not agent.events("hooks_ended")
+
+
 def test_without_the_helper_mail_goes_on(house):
     one = house()
     one.hooks(sent=one.keep())
