@@ -164,23 +164,31 @@ def through(spool):
     return all((spool / tenant / ENDS[name] / name).exists() for tenant, name, _ in SAMPLES)
 
 
+def start_agent(program, home):
+    with open(home / "outtray.stderr", "ab") as errors:
+        return subprocess.Popen([program, "run", "--config", str(home / "outtray.yaml")], stdin=subprocess.DEVNULL, stdout=errors,
+                                stderr=errors)
+
+
+def stop_agent(agent):
+    if agent.poll() is None:
+        agent.send_signal(signal.SIGTERM)
+    try:
+        agent.wait(10)
+    except subprocess.TimeoutExpired:
+        agent.kill()
+        agent.wait()
+
+
 def deliver(program, home, spool):
     """Runs the agent until every sample is where it belongs; whether that came about."""
-    with open(home / "outtray.stderr", "wb") as errors:
-        agent = subprocess.Popen([program, "run", "--config", str(home / "outtray.yaml")], stdin=subprocess.DEVNULL,
-                                 stdout=errors, stderr=errors)
+    agent = start_agent(program, home)
     try:
         deadline = time.monotonic() + SECONDS
         while not through(spool) and agent.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
     finally:
-        if agent.poll() is None:
-            agent.send_signal(signal.SIGTERM)
-        try:
-            agent.wait(10)
-        except subprocess.TimeoutExpired:
-            agent.kill()
-            agent.wait()
+        stop_agent(agent)
     return through(spool) and agent.returncode == 0
 
 

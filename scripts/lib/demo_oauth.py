@@ -19,7 +19,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from demo import certificate, drop, free_port, heading, indent, show_received, tree
+from demo import certificate, drop, free_port, heading, indent, show_received, start_agent, stop_agent, tree
 
 SECONDS = 20
 MAILBOX = "pbx@contoso.example"
@@ -146,9 +146,7 @@ class Demo:
         return done.stdout
 
     def start(self):
-        with open(self.home / "outtray.stderr", "ab") as errors:
-            return subprocess.Popen([self.program, "run", "--config", str(self.config)], stdin=subprocess.DEVNULL, stdout=errors,
-                                    stderr=errors)
+        return start_agent(self.program, self.home)
 
     def deliver(self, name, subject):
         spool = self.home / "spool"
@@ -211,13 +209,7 @@ def show(demo):
         demo.deliver("third", "With a rotated refresh token")
         tell_log(home, seen)
     finally:
-        if agent.poll() is None:
-            agent.send_signal(signal.SIGTERM)
-        try:
-            agent.wait(10)
-        except subprocess.TimeoutExpired:
-            agent.kill()
-            agent.wait()
+        stop_agent(agent)
     heading("What the mail server got")
     demo.received()
     refreshes = events(home, "grant.success", grant="refresh_token")

@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cases"))
 
 from smtpserver import Server  # noqa: E402
 from support.agent import ROOT, Agent  # noqa: E402
+from support.helper import helper_of  # noqa: E402
 from support.wait import wait_until  # noqa: E402
 
 MESSAGE = b"From: Jane <jane@inside.example>\nTo: a@example.net\nSubject: hello\n\nOne line.\n"
@@ -67,22 +68,6 @@ def house(program, config, clock):
     yield build
     for one in houses:
         one.server.stop()
-
-
-def find_helper(pid):
-    for path in pathlib.Path("/proc").glob("[0-9]*/status"):
-        try:
-            text = path.read_text()
-        except OSError:
-            continue
-        if "Name:\touttray-hooks" in text and f"PPid:\t{pid}\n" in text:
-            return int(path.parent.name)
-    return None
-
-
-def helper_of(pid):
-    """The process id of an agent's helper, which gives itself its name when it comes to run."""
-    return wait_until(lambda: find_helper(pid), 20, "the helper")
 
 
 def alive(pid):

@@ -14,6 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cases"))
 
 from smtpserver import Server  # noqa: E402
 from support.agent import Agent, binary, environment, outtray, sanitizer_report  # noqa: E402
+from support.helper import helper_of  # noqa: E402
 from support.net import free_port  # noqa: E402
 from support.provider import Provider  # noqa: E402
 from support.tls import Authority  # noqa: E402
@@ -71,19 +72,6 @@ def refuses(agent):
 
 def delivers(agent):
     agent.spool.wait("acme", agent.spool.drop("acme", MESSAGE), "sent")
-
-
-def helper_of(pid):
-    def find():
-        for path in pathlib.Path("/proc").glob("[0-9]*/status"):
-            try:
-                text = path.read_text()
-            except OSError:
-                continue
-            if "Name:\touttray-hooks" in text and f"PPid:\t{pid}\n" in text:
-                return int(path.parent.name)
-        return None
-    return wait_until(find, 20, "the helper")
 
 
 def elsewhere(config, name, text, mode=0o600):
