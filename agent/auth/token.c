@@ -37,24 +37,6 @@ int token_keep_refresh(struct token *token, const struct token *old)
     return token->refresh.length ? 0 : secret_set(&token->refresh, old->refresh.text, old->refresh.length);
 }
 
-int token_copy(const struct token *token, struct token *ret_copy)
-{
-    struct token copy = *token;
-    copy.access = copy.refresh = (struct secret){0};
-    copy.scope = copy.mailbox = copy.flow = copy.client_id = copy.needs = NULL;
-    int error = secret_set(&copy.access, token->access.text, token->access.length);
-    if (!error)
-        error = secret_set(&copy.refresh, token->refresh.text, token->refresh.length);
-    if (error || token_set_text(&copy.scope, token->scope) || token_set_text(&copy.mailbox, token->mailbox) ||
-        token_set_text(&copy.flow, token->flow) || token_set_text(&copy.client_id, token->client_id) ||
-        token_set_text(&copy.needs, token->needs)) {
-        token_release(&copy);
-        return -ENOMEM;
-    }
-    *ret_copy = copy;
-    return 0;
-}
-
 int token_read(int state_fd, const char *account, struct token *ret_token)
 {
     struct buffer text;

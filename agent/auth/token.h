@@ -50,8 +50,6 @@ int token_lock(int state_fd, const char *account, int *ret_fd);
 int token_set_text(char **member, const char *text);
 // A refreshed token keeps what the answer did not name: the refresh token of the old one.
 int token_keep_refresh(struct token *token, const struct token *old);
-// A copy to give away. 0 or -ENOMEM; *ret_copy is untouched on failure.
-int token_copy(const struct token *token, struct token *ret_copy);
 
 // The text of a token file (token_json.c). 0, -EBADMSG, -ENOMEM.
 int token_encode(const struct token *token, struct buffer *out);

@@ -12,7 +12,6 @@
 #define YEAR_SECONDS_MAX INT64_C(253402300799) // the end of 9999
 #define YEAR_SECONDS_MIN INT64_C(-2208988800)  // the start of 1900
 #define TEXT_MAX         200                   // octets of a date with its comments
-#define ZONE_MAX         5
 
 static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
 static const char months[12][4] = {

@@ -5,14 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static const char *const mode_names[] = {
-    [PIPELINE_LOCKSTEP] = "lockstep", [PIPELINE_GROUPED] = "grouped", [PIPELINE_STREAMED] = "streamed"};
-
-const char *pipeline_mode_name(enum pipeline_mode mode)
-{
-    return mode_names[mode];
-}
-
 int pipeline_init(struct pipeline *pipeline, unsigned window)
 {
     assert(window >= 1 && window <= SMTP_WINDOW_MAX);

@@ -13,7 +13,6 @@
 #include "transaction.h"
 
 enum pipeline_mode { PIPELINE_LOCKSTEP, PIPELINE_GROUPED, PIPELINE_STREAMED };
-const char *pipeline_mode_name(enum pipeline_mode mode);
 
 enum pipeline_event {
     PIPELINE_GOES_ON,

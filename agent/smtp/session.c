@@ -348,11 +348,3 @@ int64_t smtp_session_due(const struct smtp_session *session)
 {
     return session->state == SESSION_CLOSED ? INT64_MAX : session->due;
 }
-
-bool smtp_session_idle_since(const struct smtp_session *session, int64_t *ret_since)
-{
-    if (session->pipeline.n > 0)
-        return false;
-    *ret_since = session->idle_since;
-    return true;
-}

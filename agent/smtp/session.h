@@ -184,7 +184,5 @@ unsigned smtp_session_mails(const struct smtp_session *session);     // handed o
 int64_t smtp_session_connect_ns(const struct smtp_session *session); // how long set-up took
 int64_t smtp_session_progress(
     const struct smtp_session *session); // clock_boot: when the server last took octets or said something
-bool smtp_session_idle_since(
-    const struct smtp_session *session, int64_t *ret_since); // false while anything is in flight
 
 #endif
