@@ -101,10 +101,11 @@ static long read_number(const char *directory, const char *name)
     return number > 0 && number < INT_MAX ? number : 0;
 }
 
-// The name of the machine: the first of these files that says one.
+// The name of the machine: the first of these files that says one. Debian's nullmailer takes /etc/mailname
+// in place of its own `me`.
 static void read_domain(struct import *import, const char *directory)
 {
-    static const char *const files[] = {"defaulthost", "me", "helohost"};
+    static const char *const files[] = {"defaulthost", "../mailname", "me", "helohost"};
     for (size_t i = 0; i < sizeof files / sizeof *files && !import->domain; i++) {
         char *line = import_read_line(directory, files[i]);
         import_set(&import->domain, line);

@@ -79,6 +79,13 @@ def test_nullmailer(imported, nullmailer):
     assert "# note: adminaddr (root@host.example)" in text
 
 
+def test_nullmailer_on_debian(imported, nullmailer, tmp_path):
+    """/etc/mailname counts in place of `me`, as for Debian's own programs."""
+    (tmp_path / "mailname").write_text("mail.host.example\n")
+    data, _ = imported("nullmailer", nullmailer(remotes="mail.example smtp\n", me="other.example\n"))
+    assert data["domain"] == "mail.host.example"
+
+
 @pytest.mark.parametrize("line, wanted", [
     ("mail.example", {"auth": "none", "encryption": "none"}),
     ("mail.example smtp", {"auth": "none"}),
