@@ -48,8 +48,8 @@ static bool helper_may_run(const char *event, char *const argv[], void *arg)
            config_names_hook(broker->next, event, argv);
 }
 
-// SIGTERM comes from the kernel when the agent dies, and from a service manager that ends the whole service: then
-// the agent decides how long it goes on.
+// SIGTERM comes from the kernel when the agent dies, and from a service manager that ends the whole service:
+// then the agent decides how long it goes on.
 static void helper_signal(struct loop_watch *watch, uint32_t events)
 {
     struct helper *helper = watch->arg;

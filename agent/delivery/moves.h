@@ -1,7 +1,7 @@
 // Whose turn it is to move files: the desks' renames in runs instead of at the same time.
 //
-// The kernel lets only one rename between directories run in a file system (it holds s_vfs_rename_mutex and
-// both directories' locks), and who comes second spins on its core for as long as the first needs. Two desks
+// The kernel lets only one rename between directories run in a file system: it holds s_vfs_rename_mutex and
+// both directories' locks. Who comes second spins on its core for as long as the first needs. Two desks
 // that rename at the same time spend a fifth of the agent's CPU that way. So each takes its turn for a run of
 // renames, and the other reads, composes or syncs meanwhile. Turns are given in the order in which they were
 // asked for.
