@@ -47,7 +47,7 @@ int broker_take(int fd, void *data, size_t size, int *ret_passed)
     struct msghdr message = {.msg_iov = &part,
         .msg_iovlen = 1,
         .msg_control = control.space,
-        .msg_controllen = sizeof control.space};
+        .msg_controllen = CMSG_LEN(sizeof(int))}; // without the padding, in which a second one would fit
     ssize_t got;
     *ret_passed = -1;
     do // the kernel closes what does not fit into the one place
