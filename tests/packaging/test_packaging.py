@@ -74,6 +74,22 @@ def test_make_install_and_uninstall(program, tmp_path, prefix):
     assert files(tmp_path) == set()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give directories to another user")
+def test_systemd_makes_user_and_directories(tmp_path):
+    """systemd's own programs read what is shipped for them; another tree stands for the machine's."""
+    for tool in ("systemd-sysusers", "systemd-tmpfiles"):
+        if shutil.which(tool) is None:
+            pytest.skip(MISSING.format(tool))
+    (tmp_path / "etc").mkdir()
+    run("systemd-sysusers", f"--root={tmp_path}", PACKAGING / "outtray.sysusers")
+    name, _, uid, gid, _, home, shell = (tmp_path / "etc/passwd").read_text().strip().split(":")
+    assert (name, home, shell) == ("outtray", "/var/lib/outtray", "/usr/sbin/nologin")
+    run("systemd-tmpfiles", f"--root={tmp_path}", "--create", PACKAGING / "outtray.tmpfiles")
+    for path, mode in (("var/spool/outtray", 0o755), ("var/lib/outtray", 0o750), ("var/log/outtray", 0o750)):
+        there = (tmp_path / path).stat()
+        assert (there.st_uid, there.st_gid, stat.S_IMODE(there.st_mode)) == (int(uid), int(gid), mode), path
+
+
 def test_links_between_installed_documents_hold(program, tmp_path):
     place("install", tmp_path, "/usr")
     base = tmp_path / "usr/share/doc/outtray"
