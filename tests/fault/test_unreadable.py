@@ -86,7 +86,7 @@ def test_it_is_sent_once_it_can_be_read(house, clock):
         agent.wait_event("message_unreadable", name="bad")
         clock.advance(60)
         agent.spool.wait("acme", "bad", "sent")
-        assert agent.events("sent")[0]["attempt"] == "1" and len(house.server.accepted) == 1
+        assert agent.wait_event("sent")[0]["attempt"] == "1" and len(house.server.accepted) == 1
         is_whole(agent)
 
 

@@ -71,7 +71,10 @@ def refuses(agent):
 
 
 def delivers(agent):
-    agent.spool.wait("acme", agent.spool.drop("acme", MESSAGE), "sent")
+    """Sends one message; its line in the log, which is written once the file is in sent/ for good."""
+    name = agent.spool.drop("acme", MESSAGE)
+    agent.spool.wait("acme", name, "sent")
+    return agent.wait_event("sent", name=name)[-1]
 
 
 def elsewhere(config, name, text, mode=0o600):
@@ -146,8 +149,7 @@ def test_another_port_with_authority_and_certificate_elsewhere(delivering, serve
             "auth": "basic", "email": "noreply@example.com", "username": "user", "server": "localhost", "port": other.port, "encryption": encryption,
             "password_file": str(password), "tls": {key: str(path) for key, path in tls.items()}}
         reloads(agent)
-        delivers(agent)
-        sent = agent.events("sent")[-1]
+        sent = delivers(agent)
         assert sent["relay"].endswith(f":{other.port}") and sent["tls"].startswith("TLS"), sent
         assert len(other.accepted) == 1
 
