@@ -33,6 +33,8 @@ static void server_load(struct broker_server *server, int fd)
     const char *path = server->config->path;
     const struct config *next = NULL;
     struct config_findings findings = {0};
+    config_unref(server->next); // whatever became of it: it is not the file any more
+    server->next = NULL;
     if (sandbox_writes(&server->agent, path)) {
         answer(fd, -EINVAL, "the agent itself may write where the configuration file lies", -1);
         return;
@@ -41,10 +43,8 @@ static void server_load(struct broker_server *server, int fd)
     const char *words = "";
     for (size_t i = 0; error && i < findings.n && !*words; i++)
         words = findings.items[i].warning ? "" : findings.items[i].text;
-    if (!error) {
-        config_unref(server->next);
+    if (!error)
         server->next = next;
-    }
     answer(fd, error ? -EINVAL : 0, words, -1);
     config_findings_release(&findings);
 }
@@ -73,8 +73,10 @@ static void server_file(const struct broker_server *server, int fd, const char *
 {
     bool secret = true;
     struct stat stat;
-    if (!policy_names_file(server->config, path, &secret) &&
-        !(server->next && policy_names_file(server->next, path, &secret))) {
+    bool named = policy_names_file(server->config, path, &secret) ||
+                 (server->next && policy_names_file(server->next, path, &secret));
+    if (!named ||
+        sandbox_writes(&server->agent, path)) { // what lies there may be a link of the agent's making
         answer(fd, -EACCES, "", -1);
         return;
     }

@@ -139,7 +139,7 @@ static bool desk_slice(struct desk *desk, struct desk_list *list)
 }
 
 // A slice of a slow job, and one of a gentle one where it has rested.
-static void desk_slices(struct desk *desk)
+void desk_slices(struct desk *desk)
 {
     (void)desk_slice(desk, &desk->slow);
     int64_t start = clock_work();

@@ -49,6 +49,10 @@ void desk_hurry(struct desk *desk);
 // nothing.
 struct desk_job *desk_more(struct desk *desk);
 
+// The same, where a batch goes on for long: a slice of the next slow job, and one of a gentle one that has
+// rested.
+void desk_slices(struct desk *desk);
+
 // A sign of life, on the desk's thread: for a batch function that takes long.
 void desk_beat(struct desk *desk);
 

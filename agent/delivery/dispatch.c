@@ -221,7 +221,7 @@ bool dispatch_claim(struct dispatch *dispatch, struct tenant *tenant, struct bac
         return false;
     }
     message->dispatch = dispatch;
-    message->first = tenant->claimed == 0;
+    message->express = tenant->claimed == 0;
     message->job = (struct desk_job){.run = intake_claim, .done = claim_done};
     tenant->claiming++;
     tenant->pool->claiming++;

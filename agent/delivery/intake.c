@@ -193,7 +193,8 @@ static enum claim_result intake_unread(struct message *message, int error)
 {
     if (!unreadable_is(error))
         return intake_put_back(message, error);
-    unreadable_mark(message);
+    if (!unreadable_mark(message))
+        message->origin = SPOOL_NEW;
     int moved = intake_move_back(message);
     message->error = moved ? moved : error;
     return moved ? CLAIM_LATER : CLAIM_UNREADABLE;

@@ -22,7 +22,7 @@ void intake_claim(struct desk_job *job);
 
 // For desk_params: batch, with arg a struct moves. Claims in groups: all of a group are looked at, then all
 // are renamed in one turn, then all are read. The first claim of a tenant that has nothing else under way
-// does not wait behind the claims of others. Other jobs are run where they stand.
+// does not wait behind the claims of others. Other jobs are run between two groups.
 void intake_batch(struct desk *desk, struct desk_job *first, void *arg);
 
 #endif

@@ -4,7 +4,7 @@
 
 #define INTAKE_GROUP   32 // claimed together, at most: what a message waits for behind others
 #define INTAKE_EXPRESS 8  // of those that go first; where there are more, nobody waits behind a backlog
-#define INTAKE_ROUNDS  8  // groups after which slices of slow jobs have their turn
+#define INTAKE_GROUPS  8  // after which a slice of a slow job has its turn
 #define INTAKE_RETURN  8  // go back to the wire thread together, since each return may wake it
 
 // Looks at all messages from `first` up to, and without, `end`.
@@ -69,62 +69,62 @@ static struct desk_job *intake_list_take(struct intake_list *list)
     return job;
 }
 
-static void intake_return(struct desk *desk, struct intake_list *done)
+// A batch under way.
+struct intake {
+    struct desk *desk;
+    struct moves *moves;
+    struct intake_list express; // claims that go before those that wait
+    struct intake_list waiting; // claims
+    struct intake_list others;  // jobs that are no claims
+    struct intake_list moved;   // claims whose names are in cur/, to be read
+    struct intake_list done;    // to go back to the wire thread
+};
+
+static void intake_return(struct intake *intake)
 {
-    if (done->first)
-        desk_return_all(desk, done->first);
-    *done = (struct intake_list){0};
+    if (intake->done.first)
+        desk_return_all(intake->desk, intake->done.first);
+    intake->done = (struct intake_list){0};
 }
 
 // Reads the first of those that were renamed; a few go back to the wire thread together.
-static void intake_read_one(struct desk *desk, struct intake_list *moved, struct intake_list *done)
+static void intake_read_one(struct intake *intake)
 {
-    struct desk_job *job = intake_list_take(moved);
+    struct desk_job *job = intake_list_take(&intake->moved);
     intake_read_message(job);
-    intake_list_add(done, job);
-    desk_beat(desk);
-    if (done->n == INTAKE_RETURN)
-        intake_return(desk, done);
+    intake_list_add(&intake->done, job);
+    desk_beat(intake->desk);
+    if (intake->done.n >= INTAKE_RETURN)
+        intake_return(intake);
 }
 
-// One group: `moved` is the group before, which is read while another desk has the turn; then this one is it.
-static void intake_group(struct desk *desk, struct moves *moves, struct intake_list *group,
-    struct intake_list *moved, struct intake_list *done)
+// Nothing that was renamed waits for what comes now.
+static void intake_finish(struct intake *intake)
 {
-    intake_examine_all(group->first, NULL);
-    desk_beat(desk);
-    while (!moves_try(moves)) {
-        if (!moved->first) {
-            moves_begin(moves);
+    while (intake->moved.first)
+        intake_read_one(intake);
+    intake_return(intake);
+}
+
+// Looks at a group and renames it. What was renamed before is read meanwhile, as long as another desk has the
+// turn, and then the rest of it.
+static void intake_group(struct intake *intake, struct intake_list group)
+{
+    intake_examine_all(group.first, NULL);
+    desk_beat(intake->desk);
+    while (!moves_try(intake->moves)) {
+        if (!intake->moved.first) {
+            moves_begin(intake->moves);
             break;
         }
-        intake_read_one(desk, moved, done);
+        intake_read_one(intake);
     }
-    intake_move_all(group->first, NULL);
-    moves_end(moves);
-    desk_beat(desk);
-    while (moved->first)
-        intake_read_one(desk, moved, done);
-    *moved = *group;
-    *group = (struct intake_list){0};
-}
-
-// Takes in jobs: claims that go first, in order, before those that wait; others are run where they stand.
-static void intake_collect(struct desk *desk, struct desk_job *first, struct intake_list *express,
-    struct intake_list *waiting, struct intake_list *done)
-{
-    while (first) {
-        struct desk_job *job = first;
-        first = (struct desk_job *)job->item.next;
-        if (job->run == intake_claim) {
-            bool now = ((struct message *)job)->first && express->n < INTAKE_EXPRESS;
-            intake_list_add(now ? express : waiting, job);
-            continue;
-        }
-        job->run(job);
-        desk_beat(desk);
-        intake_list_add(done, job);
-    }
+    intake_move_all(group.first, NULL);
+    moves_end(intake->moves);
+    desk_beat(intake->desk);
+    while (intake->moved.first)
+        intake_read_one(intake);
+    intake->moved = group;
 }
 
 static struct intake_list intake_cut(struct intake_list *waiting)
@@ -135,34 +135,51 @@ static struct intake_list intake_cut(struct intake_list *waiting)
     return group;
 }
 
-// A group of its own, which goes back at once.
-static void intake_express(
-    struct desk *desk, struct moves *moves, struct intake_list *express, struct intake_list *done)
+static void intake_collect(struct intake *intake, struct desk_job *first)
 {
-    struct intake_list moved = {0};
-    intake_group(desk, moves, express, &moved, done);
-    while (moved.first)
-        intake_read_one(desk, &moved, done);
-    intake_return(desk, done);
+    while (first) {
+        struct desk_job *job = first;
+        first = (struct desk_job *)job->item.next;
+        bool claim = job->run == intake_claim;
+        bool express = claim && ((struct message *)job)->express && intake->express.n < INTAKE_EXPRESS;
+        intake_list_add(express ? &intake->express : claim ? &intake->waiting : &intake->others, job);
+    }
+}
+
+// Jobs that are no claims may take long.
+static void intake_run_others(struct intake *intake)
+{
+    intake_finish(intake);
+    while (intake->others.first) {
+        struct desk_job *job = intake_list_take(&intake->others);
+        job->item.next = NULL;
+        job->run(job);
+        desk_beat(intake->desk);
+        desk_return(intake->desk, job);
+    }
 }
 
 void intake_batch(struct desk *desk, struct desk_job *first, void *arg)
 {
-    struct moves *moves = arg;
-    struct intake_list express = {0}, waiting = {0}, moved = {0}, done = {0};
-    unsigned rounds = 0;
-    intake_collect(desk, first, &express, &waiting, &done);
-    while (express.first || waiting.first) {
-        if (express.first) {
-            intake_express(desk, moves, &express, &done);
+    struct intake intake = {.desk = desk, .moves = arg};
+    unsigned groups = 0;
+    for (intake_collect(&intake, first); intake.express.first || intake.waiting.first || intake.others.first;
+         intake_collect(&intake, desk_more(desk))) {
+        if (intake.express.first) { // a group of its own, which goes back at once
+            intake_group(&intake, intake.express);
+            intake.express = (struct intake_list){0};
+            intake_finish(&intake);
+        } else if (intake.others.first) {
+            intake_run_others(&intake);
         } else {
-            struct intake_list group = intake_cut(&waiting);
-            intake_group(desk, moves, &group, &moved, &done);
+            intake_group(&intake, intake_cut(&intake.waiting));
+            groups++;
         }
-        if (++rounds < INTAKE_ROUNDS)
-            intake_collect(desk, desk_more(desk), &express, &waiting, &done);
+        if (groups == INTAKE_GROUPS) {
+            intake_finish(&intake);
+            desk_slices(desk);
+            groups = 0;
+        }
     }
-    while (moved.first)
-        intake_read_one(desk, &moved, &done);
-    intake_return(desk, &done);
+    intake_finish(&intake);
 }

@@ -50,7 +50,7 @@ struct message {
     struct backlog_entry *entry; // wire thread only: while the claim is under way
     bool sure, regular;
     bool unreadable;               // it lies there, and the agent may not open it
-    bool first;                    // its tenant has nothing else under way: it goes before others' claims
+    bool express;                  // its tenant has nothing else under way: it goes before others' claims
     int64_t examined;              // clock_work: it was seen in `origin` before then
     int64_t seen_size, seen_mtime; // in: when last put off; out: as seen now
     int64_t recorded; // deferred: its due time as the backlog knows it; out: as the directory says

@@ -130,11 +130,10 @@ void pool_add_tenant(struct pool *pool, struct tenant *tenant)
     pool_wake(pool);
 }
 
-// Its turn is the last one; it has its weight's worth of messages then. A tenant with nothing on its way
-// comes before those that have something, and behind others like it.
-static void pool_activate(struct pool *pool, struct tenant *tenant)
+// It has its weight's worth of messages when its turn comes: after everybody else's, or, where it is idle
+// (nothing of it is on its way), after the idle ones only.
+static void pool_activate(struct pool *pool, struct tenant *tenant, bool idle)
 {
-    bool idle = tenant->flying == 0;
     if (pool->active && pool->active->flying) // the first of them had its message
         pool->idle_end = NULL;
     struct tenant *before = idle ? pool->idle_end : pool->active_end;
@@ -193,7 +192,7 @@ void pool_ready(struct pool *pool, struct message *message, bool in_front)
     pool_wake(pool);
     pool_tenant_changed(tenant);
     if (!tenant->active)
-        pool_activate(pool, tenant);
+        pool_activate(pool, tenant, tenant->flying == 0);
 }
 
 // The next message by weighted round robin: a tenant sends `weight` messages, then the next one's turn comes.
@@ -211,7 +210,7 @@ static struct message *pool_next(struct pool *pool)
         return message;
     pool_deactivate(pool, tenant);
     if (!empty)
-        pool_activate(pool, tenant);
+        pool_activate(pool, tenant, false); // what was just taken is on its way
     return message;
 }
 
@@ -247,14 +246,17 @@ static unsigned carrier_room(const struct carrier *carrier)
     return room < slots ? room : slots;
 }
 
-// The last place of a window is kept for a tenant that has nothing on its way, where tenants share the
-// account: else each would have to wait until others' messages are durable.
-static bool carrier_takes_next(const struct pool *pool, const struct carrier *carrier)
+// How many messages it takes from the tenant whose turn it is. The last place of a window is kept for a
+// tenant that has nothing on its way, where tenants share the account: else each would have to wait until
+// others' are durable.
+static unsigned carrier_places(const struct pool *pool, const struct carrier *carrier)
 {
-    if (!pool->active || carrier_room(carrier) == 0)
-        return false;
+    unsigned room = carrier_room(carrier);
     bool shared = pool->n_tenants > 1 && carrier->window >= POOL_RESERVE_MIN;
-    return !shared || pool->active->flying == 0 || carrier->window - carrier->unfiled > 1;
+    if (room == 0 || !shared || !pool->active || pool->active->flying == 0)
+        return room;
+    unsigned left = carrier->window - carrier->unfiled - 1;
+    return room < left ? room : left;
 }
 
 // Sends one message; false where nothing could be sent.
@@ -391,9 +393,9 @@ void pool_pump(struct pool *pool)
         pool_claim(pool, allows, loop_now(dispatch->loop));
     unsigned room = 0;
     for (struct carrier *carrier = pool->carriers; carrier; carrier = carrier->next) {
-        while (allows && carrier_takes_next(pool, carrier) && pool_send(pool, carrier))
+        while (allows && pool->ready && carrier_places(pool, carrier) && pool_send(pool, carrier))
             allows--;
-        room += carrier_room(carrier);
+        room += carrier_places(pool, carrier);
         if (carrier->session && !carrier->ready)
             room += carrier->window;
     }

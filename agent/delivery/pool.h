@@ -16,10 +16,10 @@
 #include "agent/smtp/session.h"
 #include <sys/stat.h>
 
-#define POOL_AHEAD     64   // messages claimed beyond what the sessions' windows hold
-#define POOL_AHEAD_MAX 1024 // of all together, but for one reserved place per tenant
+#define POOL_RESERVE_MIN 4    // windows smaller than this keep no place for quiet tenants
+#define POOL_AHEAD       64   // messages claimed beyond what the sessions' windows hold
+#define POOL_AHEAD_MAX   1024 // of all together, but for one reserved place per tenant
 // Claims under way: what a quiet tenant's first message waits for on the intake desk.
-#define POOL_RESERVE_MIN  4 // windows smaller than this keep no place for quiet tenants
 #define POOL_CLAIMING_MAX 64
 
 struct dispatch;

@@ -192,7 +192,7 @@ static const char *reload_needs_restart(
         return "agent changed: restart needed";
     if (old->sandbox != new->sandbox)
         return "sandbox changed: restart needed";
-    if (reload->broker_error == -EINVAL && new->sandbox && !same_hooks(old, new)) {
+    if (reload->broker_error && reload->broker_error != -EPIPE && new->sandbox && !same_hooks(old, new)) {
         (void)snprintf(words, size, "hooks changed: restart needed (%s)", reload->broker_words);
         return words;
     }

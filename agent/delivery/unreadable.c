@@ -20,21 +20,21 @@ bool unreadable_is(int error)
     return error == -EIO || error == -EUCLEAN; // the latter: a file system that found its own damage
 }
 
-void unreadable_mark(struct message *message)
+bool unreadable_mark(struct message *message)
 {
     char name[SPOOL_STATUS_SIZE];
     if (message->origin != SPOOL_DEFERRED)
-        return;
-    int64_t now = clock_wall();
-    message->recorded =
-        now + retry_wait(message->config, now - clock_ns(&message->stat.st_mtim), retry_random());
+        return true;
+    int64_t now = clock_wall(), since = clock_ns(&message->stat.st_mtim);
+    // Without its inode nobody knows how old it is.
+    message->recorded = now + retry_wait(message->config, since ? now - since : 0, retry_random());
     struct timespec times[] = {
         {.tv_nsec = UTIME_OMIT}, {.tv_sec = message->recorded / CLOCK_SECOND, .tv_nsec = 0}};
     message->recorded = times[1].tv_sec * CLOCK_SECOND; // as it stands in the directory
-    spool_name_status(message->claimed_name, name);
-    if (utimensat(message->dirs->spool->dir[SPOOL_DEFERRED], name, times, AT_SYMLINK_NOFOLLOW) &&
-        errno == ENOENT)
-        message->origin = SPOOL_NEW;
+    spool_name_status(
+        message->status_in == SPOOL_DEFERRED ? message->status_name : message->claimed_name, name);
+    return utimensat(message->dirs->spool->dir[SPOOL_DEFERRED], name, times, AT_SYMLINK_NOFOLLOW) == 0 ||
+           errno != ENOENT;
 }
 
 static int64_t wait_in_new(const struct config *config, const struct backlog_entry *entry)

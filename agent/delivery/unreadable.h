@@ -15,8 +15,8 @@ struct dispatch;
 bool unreadable_is(int error);
 
 // Intake desk, before the message goes back: one of deferred/ gets its next time there, on its status file,
-// and in `recorded`. One that has no status file there goes back to new/ instead.
-void unreadable_mark(struct message *message);
+// and in `recorded`. False where it has no status file there: then a survey would find it due at once.
+bool unreadable_mark(struct message *message);
 
 // Wire thread: the claim came back as CLAIM_UNREADABLE. Logs it and has it wait; the entry is free again.
 void unreadable_wait(struct dispatch *dispatch, struct message *message);

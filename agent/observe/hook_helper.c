@@ -212,10 +212,23 @@ static void helper_request(struct hook_helper *helper, size_t length)
     helper->n_waiting++;
 }
 
+// Takes in what was sent. 0 at the end, -EAGAIN where nothing more has come, or another negative errno.
+static int helper_take(struct hook_helper *helper)
+{
+    ssize_t length;
+    do {
+        length = recv(helper->socket, helper->packet, sizeof helper->packet, MSG_DONTWAIT);
+        if (length > 0)
+            helper_request(helper, (size_t)length);
+    } while (length > 0 || (length < 0 && errno == EINTR));
+    return length < 0 ? -errno : 0;
+}
+
 void hook_helper_close(struct hook_helper *helper)
 {
     if (helper->closed)
         return;
+    (void)helper_take(helper); // the agent's last words
     helper->closed = true;
     helper->gone_at = clock_work();
     loop_watch_remove(helper->loop, &helper->requests);
@@ -227,14 +240,8 @@ void hook_helper_close(struct hook_helper *helper)
 static void helper_read(struct loop_watch *watch, uint32_t events)
 {
     struct hook_helper *helper = watch->arg;
-    ssize_t length;
     (void)events;
-    do {
-        length = recv(helper->socket, helper->packet, sizeof helper->packet, MSG_DONTWAIT);
-        if (length > 0)
-            helper_request(helper, (size_t)length);
-    } while (length > 0 || (length < 0 && errno == EINTR));
-    if (length == 0 || errno != EAGAIN)
+    if (helper_take(helper) != -EAGAIN)
         hook_helper_close(helper);
     helper_run_waiting(helper);
 }

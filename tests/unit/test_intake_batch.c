@@ -48,10 +48,10 @@ static int close_office(void **state)
 }
 #define OFFICE_TEST(name) cmocka_unit_test_setup_teardown(name, open_office, close_office)
 
-static struct message *post(struct world *world, struct tenant *tenant, const char *name, bool first)
+static struct message *post(struct world *world, struct tenant *tenant, const char *name, bool express)
 {
     struct message *message = message_for(world, tenant, SPOOL_NEW, name, true);
-    message->first = first;
+    message->express = express;
     message->job = (struct desk_job){.run = intake_claim, .done = came_back};
     desk_post(office.desk, &message->job);
     return message;

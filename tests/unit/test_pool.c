@@ -83,6 +83,27 @@ static void who_has_nothing_on_its_way_comes_before_who_has(void **state)
     hub->world.acme->flying = 0;
 }
 
+// As with one message in flight at a time: whose is filed, has nothing on its way when the next is taken.
+static void a_backlog_does_not_come_again_before_others(void **state)
+{
+    struct hub *hub = *state;
+    hub->world.acme->flying = hub->world.other->flying = 1;
+    for (int i = 0; i < 3; i++) {
+        char name[8] = {'m', (char)('0' + i), 0};
+        hub_put(hub->world.acme, name, PLAIN);
+        hub_put(hub->world.other, name, PLAIN);
+    }
+    for (int i = 0; i < 3; i++)
+        assert_true(hub_claim(hub, hub->world.acme));
+    for (int i = 0; i < 3; i++)
+        assert_true(hub_claim(hub, hub->world.other));
+    hub_settle(hub);
+    hub->world.acme->flying = hub->world.other->flying = 0;
+    static const char *const expected[] = {"tenant=acme name=m0", "tenant=other name=m0",
+        "tenant=acme name=m1", "tenant=other name=m1", "tenant=acme name=m2", "tenant=other name=m2"};
+    order_is(hub, expected, 6);
+}
+
 static void high_priority_is_sent_first(void **state)
 {
     struct hub *hub = *state;
@@ -216,6 +237,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(tenants_take_turns_by_their_weight),
         TEST(who_has_nothing_on_its_way_comes_before_who_has),
+        TEST(a_backlog_does_not_come_again_before_others),
         TEST(high_priority_is_sent_first),
         TEST(what_goes_on_is_put_in_front),
         TEST(claims_go_ahead_within_bounds_and_leave_everybody_a_share),
