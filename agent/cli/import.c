@@ -79,18 +79,12 @@ void import_add_tenant(struct import *import, const char *name, size_t account, 
 
 int import_read(const char *path, struct buffer *out)
 {
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC), r = 0;
+    buffer_init(out, IMPORT_FILE_MAX); // also where there is nothing to read: the caller releases it
+    buffer_make_secret(out);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    buffer_init(out, IMPORT_FILE_MAX);
-    buffer_make_secret(out);
-    for (ssize_t n = 1; n > 0 && !r;) {
-        char *to = buffer_reserve(out, 4096);
-        n = to ? TEMP_FAILURE_RETRY(read(fd, to, 4096)) : 0;
-        if (n > 0)
-            buffer_grew(out, (size_t)n);
-        r = n < 0 ? -errno : buffer_error(out);
-    }
+    int r = buffer_read(out, fd);
     close(fd);
     if (!r && out->data && memchr(out->data, '\0', out->length))
         r = -EBADMSG;
@@ -117,7 +111,6 @@ char *import_read_line(const char *directory, const char *name)
     char *path = NULL, *line = NULL;
     if (asprintf(&path, "%s/%s", directory, name) < 0)
         return NULL;
-    buffer_init(&text, 1);
     if (import_read(path, &text) == 0) {
         char *at = text.data;
         line = import_next_line(&at);

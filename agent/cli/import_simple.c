@@ -86,6 +86,10 @@ static void revalias_line(struct import *import, struct import_account *account,
     char *hub = strchr(address, ':');
     if (hub)
         *hub++ = '\0';
+    if (!*line || !*address) {
+        import_note(import, "revaliases: a line without a user or an address is left out");
+        return;
+    }
     if (hub && *hub)
         import_note(import,
             "revaliases: %.100s has a mailhub of its own (%.200s); it uses that of ssmtp.conf here", line,

@@ -330,13 +330,14 @@ static int take_sendmail_options(const struct cli_verb *verb, int *argc, char **
 int cli_submit(int argc, char **argv)
 {
     const struct cli_verb *verb = cli_find("submit");
+    static const char wait_default[] = "30s";
     struct options given = {0};
     const char *unused = NULL;
     bool quiet = false;
     const struct cli_option options[] = {
         {.name = "tenant", .value = &given.tenant},
         {.name = "key", .value = &given.key},
-        {.name = "wait", .value = &given.wait, .without = "30s"},
+        {.name = "wait", .value = &given.wait, .without = wait_default},
         {.name = "read-recipients", .letter = 't', .flag = &given.from_headers},
         {.name = "ignore-dots", .letter = 'i', .flag = &given.ignore_dots},
         {.name = "sender", .letter = 'f', .value = &given.sender},
@@ -360,6 +361,9 @@ int cli_submit(int argc, char **argv)
     clock_poll();
     if (code || cli_parse(verb, &argc, argv, options, &given.config, &code) < 0)
         return code;
+    int64_t span;
+    if (given.wait == wait_default && argc > 1 && units_parse_duration(argv[1], &span) == 0)
+        return cli_usage(verb, "%s is no recipient; say --wait=%s to wait for so long", argv[1], argv[1]);
     const struct config *config = cli_load(verb, given.config, false, &code);
     if (!config)
         return code;

@@ -11,6 +11,12 @@ static bool is_open(const struct observe_account *account)
     return strcmp(account->breaker, "closed") != 0;
 }
 
+// Whether it sends nothing now: of itself, or because its operator said so.
+static bool is_paused(const struct observe_account *account)
+{
+    return is_open(account) || account->paused;
+}
+
 // What comes before any account: true where that is enough to say that nothing progresses.
 static bool say_house(const struct snapshot *snapshot, struct buffer *words)
 {
@@ -48,12 +54,15 @@ static void say_open(const struct snapshot *snapshot, struct buffer *words, bool
     size_t n = 0;
     for (size_t i = 0; i < snapshot->n_accounts; i++) {
         const struct observe_account *account = &snapshot->accounts[i];
-        if (!is_open(account) || (with_mail && !account->has_mail))
+        if (with_mail ? !is_open(account) || !account->has_mail : !is_paused(account))
             continue;
         if (++n > NAMED_MAX)
             continue;
-        buffer_format(words, "%s%s (%s%s%.200s)", n > 1 ? "; " : "", account->name, account->breaker,
-            *account->reason ? ": " : "", account->reason);
+        if (account->paused)
+            buffer_format(words, "%s%s (by its operator)", n > 1 ? "; " : "", account->name);
+        else
+            buffer_format(words, "%s%s (%s%s%.200s)", n > 1 ? "; " : "", account->name, account->breaker,
+                *account->reason ? ": " : "", account->reason);
     }
     if (n > NAMED_MAX)
         buffer_format(words, "; and %zu more", n - NAMED_MAX);
@@ -61,12 +70,12 @@ static void say_open(const struct snapshot *snapshot, struct buffer *words, bool
 
 bool observe_health(const struct snapshot *snapshot, struct buffer *words)
 {
-    size_t open = 0, wait_open = 0, wait_closed = 0;
+    size_t paused = 0, wait_open = 0, wait_closed = 0;
     if (say_house(snapshot, words) || say_stalled(snapshot, words))
         return false;
     for (size_t i = 0; i < snapshot->n_accounts; i++) {
         const struct observe_account *account = &snapshot->accounts[i];
-        open += is_open(account);
+        paused += is_paused(account);
         wait_open += account->has_mail && is_open(account);
         wait_closed += account->has_mail && !is_open(account);
     }
@@ -75,8 +84,8 @@ bool observe_health(const struct snapshot *snapshot, struct buffer *words)
         say_open(snapshot, words, true);
         return false;
     }
-    buffer_text(words, open ? "ok; paused: " : "ok");
-    if (open)
+    buffer_text(words, paused ? "ok; paused: " : "ok");
+    if (paused)
         say_open(snapshot, words, false);
     return true;
 }

@@ -343,3 +343,30 @@ def test_hostile_files(program, tmp_path, name, content):
     assert done.returncode in (0, 65, 66)
     if done.returncode == 0:
         assert yaml.safe_load(done.stdout)["version"] == 1
+
+
+# What is not there, or is nonsense
+
+
+@pytest.mark.parametrize("name", ["nullmailer", "msmtprc", "ssmtp", "dma", "postfix"])
+def test_what_does_not_exist_is_told(program, tmp_path, name):
+    missing = tmp_path / "missing"
+    done = outtray("import", name, missing)
+    assert done.returncode == 66 and str(missing) in done.stderr and not done.stdout, (done.returncode, done.stderr)
+
+
+def test_ssmtp_without_aliases_and_with_nonsense_in_them(imported, tmp_path):
+    path = tmp_path / "ssmtp.conf"
+    path.write_text("mailhub=mail.example.com\nrewriteDomain=example.com\n")
+    data, _ = imported("ssmtp", path)
+    (tmp_path / "revaliases").write_text(":::\nroot:root@example.com\n")
+    again, _ = imported("ssmtp", path)
+    assert set(again["tenants"]) - set(data["tenants"]) == {"root"} or "root" in again["tenants"]
+
+
+def test_postfix_whose_password_map_is_missing(imported, tmp_path):
+    path = tmp_path / "main.cf"
+    path.write_text("relayhost = [mail.example.com]:587\nsmtp_sasl_auth_enable = yes\n"
+                    f"smtp_sasl_password_maps = hash:{tmp_path}/missing\nmyhostname = pbx.example.com\n")
+    done = outtray("import", "postfix", path)
+    assert done.returncode in (0, 66) and "mail.example.com" in done.stdout + done.stderr

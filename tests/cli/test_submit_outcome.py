@@ -389,3 +389,10 @@ def test_the_same_key_from_many_at_once(scripted, arguments):
     assert results == [0] * 8
     wait_until(lambda: box.spool.quiet("acme"), what="quiet")
     assert len(box.server.accepted) == 1
+
+
+def test_a_time_behind_a_blank_is_no_recipient(program, config):
+    outtray("init", config=config.write(), check=True)
+    done = outtray("submit", "--wait", "5s", config=config.path, input=MESSAGE)
+    assert done.returncode == 64 and "--wait=5s" in done.stderr, done.stderr
+    assert not any((config.spool / "acme" / "new").iterdir())
