@@ -391,8 +391,8 @@ def test_the_same_key_from_many_at_once(scripted, arguments):
     assert len(box.server.accepted) == 1
 
 
-def test_a_time_behind_a_blank_is_no_recipient(program, config):
-    outtray("init", config=config.write(), check=True)
-    done = outtray("submit", "--wait", "5s", config=config.path, input=MESSAGE)
+def test_a_time_behind_a_blank_is_no_recipient(scripted):
+    box = scripted(run=False)
+    done = outtray("submit", "--wait", "5s", config=box.config, input=MESSAGE)
     assert done.returncode == 64 and "--wait=5s" in done.stderr, done.stderr
-    assert not any((config.spool / "acme" / "new").iterdir())
+    assert not any((box.config.spool / "acme" / "new").iterdir())
