@@ -18,8 +18,9 @@ class Clock:
         """Puts the agent's clocks `seconds` ahead of (or, negative, behind) the real ones, atomically."""
         fresh = self.path.with_name(self.path.name + ".new")
         fresh.write_text(f"{seconds}\n")
-        os.rename(fresh, self.path)
+        # Servers that go by our clock are never behind the agent: an answer of theirs would be from before its request.
         self.offset = seconds
+        os.rename(fresh, self.path)
 
     def advance(self, seconds):
         self.set(self.offset + seconds)
