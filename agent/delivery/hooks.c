@@ -3,6 +3,7 @@
 #include "agent/base/clock.h"
 #include "config/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -41,6 +42,16 @@ const char *const *hooks_argv(const struct config *config, enum event_kind kind)
     return none;
 }
 
+static_assert(HOOK_RANKS * HOOKS_QUEUE_MAX + HOOK_RUNNING_MAX <= HOOK_WAITING_MAX,
+    "the helper takes all that waits when the agent ends");
+
+static enum hook_rank rank_of(enum event_kind kind)
+{
+    if (kind == EVENT_SENT || kind == EVENT_DEFERRED)
+        return HOOK_FLOW;
+    return kind == EVENT_FAILED || kind == EVENT_BACKLOG ? HOOK_REPORT : HOOK_ALARM;
+}
+
 static void hooks_send(struct hooks *hooks);
 
 static void hooks_log_count(
@@ -55,7 +66,28 @@ static void hooks_log_count(
 void hooks_init(struct hooks *hooks, struct log *log, int fd, pid_t helper)
 {
     *hooks = (struct hooks){.log = log, .fd = fd, .helper = helper};
-    hooks->end = &hooks->first;
+    for (size_t rank = 0; rank < HOOK_RANKS; rank++)
+        hooks->waiting[rank].end = &hooks->waiting[rank].first;
+}
+
+static void queue_put(struct hook_queue *queue, struct hook_job *job)
+{
+    *queue->end = job;
+    queue->end = &job->next;
+    queue->n++;
+    queue->size += job->size;
+}
+
+// at: where the job hangs in the queue.
+static struct hook_job *queue_take(struct hook_queue *queue, struct hook_job **at)
+{
+    struct hook_job *job = *at;
+    *at = job->next;
+    if (queue->end == &job->next)
+        queue->end = at;
+    queue->n--;
+    queue->size -= job->size;
+    return job;
 }
 
 void hooks_configure(struct hooks *hooks, const struct config *config)
@@ -73,7 +105,10 @@ bool hooks_are_idle(const struct hooks *hooks)
     for (size_t i = 0; i < HOOK_RUNNING_MAX; i++)
         if (hooks->running[i])
             return false;
-    return !hooks->first || hooks->fd < 0;
+    for (size_t rank = 0; rank < HOOK_RANKS; rank++)
+        if (hooks->waiting[rank].first && hooks->fd >= 0)
+            return false;
+    return true;
 }
 
 // The helper is gone: it was killed by somebody. Mail goes on without hooks.
@@ -160,13 +195,29 @@ static void hooks_ready(struct loop_watch *watch, uint32_t events)
     hooks_send(hooks);
 }
 
+// The queue whose turn it is, or NULL: the first that has something, where as many run as leave it a place.
+static struct hook_queue *hooks_next(struct hooks *hooks, struct hook_job ***ret_place)
+{
+    static const size_t places[HOOK_RANKS] = {HOOK_ALARM_PLACES, HOOK_REPORT_PLACES, HOOK_FLOW_PLACES};
+    size_t n_running = 0;
+    for (size_t i = 0; i < HOOK_RUNNING_MAX; i++) {
+        n_running += hooks->running[i] != NULL;
+        if (!hooks->running[i])
+            *ret_place = &hooks->running[i];
+    }
+    for (size_t rank = 0; rank < HOOK_RANKS; rank++)
+        if (hooks->waiting[rank].first && n_running < places[rank])
+            return &hooks->waiting[rank];
+    return NULL;
+}
+
 // As many as the helper runs at a time; what it does not take now waits for its next word.
 static void hooks_send(struct hooks *hooks)
 {
-    for (size_t i = 0; i < HOOK_RUNNING_MAX && hooks->first && hooks->fd >= 0; i++) {
-        struct hook_job *job = hooks->first;
-        if (hooks->running[i])
-            continue;
+    struct hook_queue *queue;
+    struct hook_job **place = NULL;
+    while (hooks->fd >= 0 && (queue = hooks_next(hooks, &place))) {
+        const struct hook_job *job = queue->first;
         if (send(hooks->fd, job->packet, job->size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
             if (errno == EPIPE || errno == ECONNRESET)
                 hooks_give_up(hooks);
@@ -174,20 +225,15 @@ static void hooks_send(struct hooks *hooks)
                 (void)loop_watch_set(hooks->loop, &hooks->watch, EPOLLIN | EPOLLOUT);
             return;
         }
-        hooks->first = job->next;
-        if (!hooks->first)
-            hooks->end = &hooks->first;
-        hooks->n_waiting--;
-        hooks->size_waiting -= job->size;
-        hooks->running[i] = job;
+        *place = queue_take(queue, &queue->first);
+        if (!queue->first) {
+            hooks_log_count(hooks, LOG_WARNING_LEVEL, "hooks_lost",
+                "hooks are run again; so many were left out", queue->lost);
+            queue->lost = 0;
+        }
     }
     if (hooks->fd >= 0 && hooks->loop)
         (void)loop_watch_set(hooks->loop, &hooks->watch, EPOLLIN);
-    if (!hooks->first) {
-        hooks_log_count(hooks, LOG_WARNING_LEVEL, "hooks_lost", "hooks are run again; so many were left out",
-            hooks->lost);
-        hooks->lost = 0;
-    }
 }
 
 static struct hook_job *job_new(
@@ -220,20 +266,18 @@ static struct hook_job *job_new(
 static void hooks_happened(const struct event *event, void *arg)
 {
     struct hooks *hooks = arg;
+    struct hook_queue *queue = &hooks->waiting[rank_of(event->kind)];
     struct hook_job *job = NULL;
-    if (hooks->n_waiting < HOOKS_QUEUE_MAX && hooks->size_waiting < HOOKS_QUEUE_SIZE_MAX)
+    if (queue->n < HOOKS_QUEUE_MAX && queue->size < HOOKS_QUEUE_SIZE_MAX)
         job = job_new(hooks, event, hooks_argv(hooks->config, event->kind), ++hooks->last_id);
     if (!job) {
-        if (hooks->lost++ == 0)
+        if (queue->lost++ == 0)
             log_event(hooks->log, LOG_WARNING_LEVEL, "hooks_overflow",
                 "more happens than hooks can be run for; some are left out until they have caught up", "hook",
                 event_name(event->kind), NULL);
         return;
     }
-    *hooks->end = job;
-    hooks->end = &job->next;
-    hooks->n_waiting++;
-    hooks->size_waiting += job->size;
+    queue_put(queue, job);
     hooks_send(hooks);
 }
 
@@ -262,20 +306,18 @@ static bool job_is_meant(const struct hooks *hooks, const struct hook_job *job)
     return argv && !argv[request.n_argv];
 }
 
-// Gives the helper what waits, as far as it would run it. How many it took.
-static unsigned hooks_leave(struct hooks *hooks)
+// Gives the helper what waits in this queue, as far as it would run it. How many it took.
+static unsigned hooks_leave(struct hooks *hooks, struct hook_queue *queue, int64_t until)
 {
-    int64_t until = clock_work() + HOOKS_LEAVE_MS * CLOCK_MS;
     struct pollfd room = {hooks->fd, POLLOUT, 0};
     unsigned left = 0;
-    for (struct hook_job **at = &hooks->first, *job; hooks->fd >= 0 && (job = *at);) {
+    for (struct hook_job **at = &queue->first, *job; hooks->fd >= 0 && (job = *at);) {
         if (!job_is_meant(hooks, job)) {
             at = &job->next;
             continue;
         }
         if (send(hooks->fd, job->packet, job->size, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
-            *at = job->next;
-            free(job);
+            free(queue_take(queue, at));
             left++;
             continue;
         }
@@ -283,25 +325,28 @@ static unsigned hooks_leave(struct hooks *hooks)
         if ((errno != EAGAIN && errno != EINTR) || wait <= 0 || poll(&room, 1, (int)wait) < 0)
             break;
     }
-    hooks->n_waiting -= left;
     return left;
 }
 
 void hooks_release(struct hooks *hooks)
 {
+    int64_t until = clock_work() + HOOKS_LEAVE_MS * CLOCK_MS;
+    uint64_t left = 0, lost = 0;
+    for (size_t rank = 0; rank < HOOK_RANKS; rank++) {
+        struct hook_queue *queue = &hooks->waiting[rank];
+        left += hooks_leave(hooks, queue, until);
+        lost += queue->lost + queue->n;
+        while (queue->first)
+            free(queue_take(queue, &queue->first));
+    }
     hooks_log_count(hooks, LOG_NOTICE_LEVEL, "hooks_left",
-        "the agent ends before these hooks were run; the helper still does, within hooks.timeout",
-        hooks_leave(hooks));
-    hooks_log_count(hooks, LOG_WARNING_LEVEL, "hooks_lost", "the agent ends before these hooks were run",
-        hooks->lost + hooks->n_waiting);
+        "the agent ends before these hooks were run; the helper still does, within hooks.timeout", left);
+    hooks_log_count(
+        hooks, LOG_WARNING_LEVEL, "hooks_lost", "the agent ends before these hooks were run", lost);
     if (hooks->fd >= 0) {
         if (hooks->loop)
             loop_watch_remove(hooks->loop, &hooks->watch);
         close(hooks->fd);
-    }
-    for (struct hook_job *job = hooks->first, *next; job; job = next) {
-        next = job->next;
-        free(job);
     }
     for (size_t i = 0; i < HOOK_RUNNING_MAX; i++)
         free(hooks->running[i]);

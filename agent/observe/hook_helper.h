@@ -18,13 +18,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define HOOK_RUNNING_MAX 4
+#define HOOK_RUNNING_MAX 6
 #define HOOK_PACKET_MAX  (128 * 1024) // octets of one request
 #define HOOK_ARGV_MAX    64
 #define HOOK_WORDS_MAX   512
 #define HOOK_KILL_NS     (2 * CLOCK_SECOND)
 #define HOOK_LEFT_NS     (60 * CLOCK_SECOND) // from the agent's end on, where the timeout is longer
-#define HOOK_WAITING_MAX 1024
+#define HOOK_WAITING_MAX 4096
 
 struct hook_request { // followed by event NUL, argv each with its NUL, then the input
     uint32_t id, timeout_ms;

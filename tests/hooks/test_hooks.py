@@ -196,6 +196,40 @@ def test_more_than_can_be_run_is_left_out_and_mail_goes_on(house):
         pass
 
 
+def test_a_flood_of_hooks_that_hang_does_not_hold_up_an_alarm(house):
+    one = house("on RCPT nobody@: 550 5.1.1 no such user")
+    gate = one.told / "gate"
+    os.mkfifo(gate)
+    hangs, keep = [one.program("waits", f"exec cat {gate} >/dev/null\n")], one.keep()
+    one.hooks(sent=hangs, failed=keep, account_paused=keep, account_resumed=keep, timeout="1h")
+    with one.agent() as agent:
+        for _ in range(1010):  # all places of this line, and some are left out
+            agent.spool.drop("acme", MESSAGE)
+        agent.wait_event("hooks_overflow", seconds=120)
+        agent.spool.drop("acme", MESSAGE.replace(b"a@", b"nobody@"))
+        assert one.said("failed")[0]["reason"] == "recipient"
+        agent.verb("pause", "relay", check=True)
+        assert one.said("account_paused")[0]["account"] == "relay"
+        agent.verb("resume", "relay", check=True)
+        assert one.said("account_resumed")[0]["account"] == "relay"
+        # And failed ones that hang leave the last place for what concerns an account.
+        one.hooks(sent=hangs, failed=hangs, account_paused=keep, account_resumed=keep, timeout="1h")
+        one.config.write()
+        agent.reload()
+        agent.wait_event("reload")
+        for _ in range(3):
+            agent.spool.drop("acme", b"nobody\n")
+        wait_until(lambda: len(agent.spool.names("acme", "failed")) == 4, 30, lambda: agent.spool.names("acme", "new"))
+        agent.verb("pause", "relay", check=True)
+        assert one.said("account_paused", 2)[1]["account"] == "relay"
+        assert not agent.events("hook", hook="sent")  # they hang all the while
+        agent.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: agent.events("stopping"), 20, "it stops")
+        one.clock.advance(11)
+    with open(gate, "r+b", buffering=0):  # what ran lets go
+        pass
+
+
 def test_a_hook_that_does_not_read_and_one_that_prints_without_end(house):
     one = house()
     one.hooks(sent=[one.program("deaf", "exit 0\n")], failed=[one.program("loud", "yes | head -c 1000000\n")])
