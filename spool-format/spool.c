@@ -63,13 +63,24 @@ int spool_open_directory(int parent, const char *name, bool create, mode_t mode)
     return fd;
 }
 
-static int open_state(struct spool_tenant *tenant, enum spool_state state, bool create)
+// The same for a directory of the tenant, which keeps in mind that it was missing.
+static int open_or_make(
+    struct spool_tenant *tenant, enum spool_state state, int parent, const char *name, bool create)
 {
     mode_t mode = state == SPOOL_TMP || state == SPOOL_NEW ? MODE_PRODUCERS : MODE_AGENT;
-    int fd = spool_open_directory(tenant->root, state_names[state], create, mode);
+    int fd = spool_open_directory(parent, name, false, mode);
+    if (fd != -ENOENT || !create)
+        return fd;
+    tenant->made |= 1u << state;
+    return spool_open_directory(parent, name, true, mode);
+}
+
+static int open_state(struct spool_tenant *tenant, enum spool_state state, bool create)
+{
+    int fd = open_or_make(tenant, state, tenant->root, state_names[state], create);
     if (fd >= 0 && state == SPOOL_CUR && tenant->agent != NULL) {
         int cur = fd;
-        fd = spool_open_directory(cur, tenant->agent, create, MODE_AGENT);
+        fd = open_or_make(tenant, state, cur, tenant->agent, create);
         close(cur);
     }
     if (fd < 0)
@@ -87,7 +98,7 @@ static int open_state(struct spool_tenant *tenant, enum spool_state state, bool 
 static int open_all(int spool_fd, struct spool_tenant *tenant, bool create, enum spool_state *ret_state)
 {
     struct stat st;
-    tenant->root = spool_open_directory(spool_fd, tenant->name, create, MODE_AGENT);
+    tenant->root = open_or_make(tenant, SPOOL_STATES, spool_fd, tenant->name, create);
     if (tenant->root < 0)
         return tenant->root;
     if (fstat(tenant->root, &st) < 0)

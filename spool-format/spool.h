@@ -38,6 +38,7 @@ struct spool_tenant {
     int dir[SPOOL_STATES]; // fds (O_DIRECTORY, readable); all on one device
     dev_t dev;             // their st_dev
     ino_t ino[SPOOL_STATES];
+    unsigned made; // bits 1u << state of directories that were missing when it was opened; SPOOL_STATES: root
 };
 
 // Opens tenant below the spool root (an O_DIRECTORY fd) for agent; makes what is missing where `create`

@@ -4,9 +4,11 @@
 #include "agent/delivery/dispatch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SURVEY_EVERY_NS   (30 * CLOCK_SECOND) // whatever events say
 #define SURVEY_OFTEN_NS   (5 * CLOCK_SECOND)  // where all tenants' surveys together take next to nothing
@@ -20,12 +22,23 @@ struct open_job {
     struct desk_job job; // first
     struct dispatch *dispatch;
     struct tenant *tenant;
-    bool recover;
+    bool recover, again; // again: they were there before, or should have been
+    bool missing;        // what is at fault is not there
     struct tenant_dirs *dirs;
     unsigned returned;
     enum spool_state at_fault;
     int error;
 };
+
+// Whether the directory at fault is missing, rather than one that cannot be used.
+static bool open_is_missing(const struct open_job *open)
+{
+    char path[2 * SPOOL_NAME_SIZE];
+    bool root = open->at_fault == SPOOL_STATES;
+    (void)snprintf(path, sizeof path, "%s%s%s", open->tenant->name, root ? "" : "/",
+        root ? "" : spool_state_name(open->at_fault));
+    return faccessat(open->dispatch->spool_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT;
+}
 
 static void open_run(struct desk_job *job)
 {
@@ -33,8 +46,10 @@ static void open_run(struct desk_job *job)
     struct spool_tenant *spool;
     open->error = spool_tenant_open(open->dispatch->spool_fd, open->tenant->name,
         open->dispatch->config->agent, true, &spool, &open->at_fault);
-    if (open->error)
+    if (open->error) {
+        open->missing = open_is_missing(open);
         return;
+    }
     if (open->recover)
         open->error = spool_recover(spool, &open->returned);
     if (open->error) {
@@ -98,6 +113,46 @@ static void directories_install(struct dispatch *dispatch, struct tenant *tenant
     pool_tenant_changed(tenant);
 }
 
+static void open_log_failed(const struct open_job *open)
+{
+    log_event(open->dispatch->log, LOG_ERROR_LEVEL, "tenant_unavailable",
+        open->error == -EXDEV ? "a state directory is on another file system; all of a tenant must lie on one"
+        : open->error == -EMFILE || open->error == -ENFILE
+            ? "too many open files; raise the limit (LimitNOFILE=, ulimit -n): a tenant takes eight"
+        : open->missing ? "a directory of the tenant is missing and cannot be made; run outtray init"
+                        : "the tenant's directories cannot be opened; see owner and mode, or run outtray init",
+        "tenant", open->tenant->name, "directory",
+        open->at_fault == SPOOL_STATES ? "." : spool_state_name(open->at_fault), "reason",
+        strerror(-open->error), NULL);
+}
+
+// Empty directories in the place of what a producer's group could write to: nobody would know.
+static void open_log_made(const struct open_job *open)
+{
+    unsigned made = open->dirs->spool->made;
+    char names[128] = "";
+    size_t used = 0;
+    for (unsigned state = 0; state < SPOOL_STATES; state++)
+        if (made & 1u << state && used < sizeof names)
+            used += (size_t)snprintf(
+                names + used, sizeof names - used, "%s%s", used ? "," : "", spool_state_name(state));
+    if (made)
+        log_event(open->dispatch->log, LOG_WARNING_LEVEL, "directory_made",
+            "directories of the tenant were missing and were made again, empty; find out who took them away, "
+            "and run outtray init, which gives them the tenant's group",
+            "tenant", open->tenant->name, "directory", made & 1u << SPOOL_STATES ? "." : names, NULL);
+}
+
+static void open_log_recovered(const struct open_job *open)
+{
+    char n[24];
+    (void)snprintf(n, sizeof n, "%u", open->returned);
+    if (open->returned)
+        log_event(open->dispatch->log, LOG_NOTICE_LEVEL, "recovered",
+            "messages that a stopped agent had claimed were put back", "tenant", open->tenant->name,
+            "messages", n, NULL);
+}
+
 static void open_done(struct desk_job *job)
 {
     struct open_job *open = (struct open_job *)job;
@@ -110,26 +165,14 @@ static void open_done(struct desk_job *job)
         if (tenant->dirs) // replaced by what cannot be used: what is still open is not the tenant's any more
             dispatch_tenant_close(dispatch, tenant);
         if (first)
-            log_event(dispatch->log, LOG_ERROR_LEVEL, "tenant_unavailable",
-                open->error == -EXDEV
-                    ? "a state directory is on another file system; all of a tenant must lie on one"
-                : open->error == -EMFILE || open->error == -ENFILE
-                    ? "too many open files; raise the limit (LimitNOFILE=, ulimit -n): a tenant takes eight"
-                    : "the tenant's directories cannot be opened; see owner and mode, or run outtray init",
-                "tenant", tenant->name, "directory",
-                open->at_fault == SPOOL_STATES ? "." : spool_state_name(open->at_fault), "reason",
-                strerror(-open->error), NULL);
+            open_log_failed(open);
     } else if (dispatch->stopping || !tenant->settings) {
         tenant_dirs_unref(open->dirs);
     } else {
         tenant->opened_failed = 0;
-        if (open->returned) {
-            char n[24];
-            (void)snprintf(n, sizeof n, "%u", open->returned);
-            log_event(dispatch->log, LOG_NOTICE_LEVEL, "recovered",
-                "messages that a stopped agent had claimed were put back", "tenant", tenant->name, "messages",
-                n, NULL);
-        }
+        open_log_recovered(open);
+        if (open->again)
+            open_log_made(open);
         directories_install(dispatch, tenant, open->dirs);
     }
     free(open);
@@ -144,6 +187,7 @@ void dispatch_tenant_open(struct dispatch *dispatch, struct tenant *tenant)
         .job = {.run = open_run, .done = open_done}, .dispatch = dispatch, .tenant = tenant};
     // With messages on their way, what lies in cur/ may be ours and alive.
     open->recover = tenant->claimed == 0 && tenant->claiming == 0;
+    open->again = tenant->dirs || tenant->opened_failed;
     tenant->opening = true;
     desk_submit(dispatch->intake, &open->job);
 }

@@ -98,6 +98,7 @@ def unmounted(directory):
     scene.sent("one")
     umount(place)
     scene.event("directory_replaced", tenant="acme")
+    assert not scene.agent.events("directory_made")  # the place below has what init made
     scene.drop("meanwhile", tenant="other")
     scene.sent("meanwhile", tenant="other")
     (disk / "new" / "two").write_text(TEXT.format("two", "two", "two"))
@@ -109,6 +110,30 @@ def unmounted(directory):
     scene.sent("two")
     assert (disk / "sent" / "one").exists() and (disk / "sent" / "two").exists()
     assert scene.accepted() == ["later", "meanwhile", "one", "two"]
+    scene.stop()
+
+
+def unmounted_for_good(directory):
+    """What is below the tenant's file system is empty and cannot be written: said as what it is, and it is mended."""
+    scene = Scene(directory)
+    place, disk = scene.spool.path("acme"), directory / "disk"
+    disk.mkdir()
+    shutil.rmtree(place)
+    place.mkdir()
+    mount("--bind", place, place)
+    mount("-o", "remount,ro,bind", place)
+    mount("--bind", disk, place)
+    scene.agent.start()
+    scene.until(lambda: (disk / "new").is_dir(), "the tenant's directories on the disk")
+    scene.drop("one")
+    scene.sent("one")
+    umount(place)
+    scene.event("tenant_unavailable", tenant="acme", directory="tmp", reason="Read-only file system")
+    assert "missing and cannot be made" in scene.agent.events("tenant_unavailable")[0]["msg"]
+    mount("-o", "remount,rw,bind", place)
+    scene.event("directory_made", tenant="acme", level="warning", directory="tmp,new,cur,deferred,sent,failed,hold")
+    scene.drop("two")
+    scene.sent("two")
     scene.stop()
 
 
@@ -341,8 +366,8 @@ def failing_disk(directory):
         assert not [line for line in report if line.startswith("sync filing ")], report
 
 
-SCENES = {f.__name__: f for f in (unmounted, overmounted, overmounted_new, sent_elsewhere, read_only, full_disk, stop_without_space, quota,
-                                  failing_disk)}
+SCENES = {f.__name__: f for f in (unmounted, unmounted_for_good, overmounted, overmounted_new, sent_elsewhere, read_only, full_disk,
+                                  stop_without_space, quota, failing_disk)}
 
 
 def main():

@@ -46,6 +46,28 @@ def test_unmounted(tmp_path):
     play("unmounted", tmp_path)
 
 
+def test_unmounted_for_good(tmp_path):
+    play("unmounted_for_good", tmp_path)
+
+
+def test_a_tenant_that_was_removed_is_made_again_and_said_so(program, config, clock, server):
+    config.account("relay", server="127.0.0.1", port=server.port, encryption="none")
+    config.tenant("acme", account="relay")
+    with Agent(config, clock=clock) as agent:
+        agent.wait_ready()
+        name = agent.spool.drop("acme", b"To: a@example.net\n\nOne.\n")
+        agent.spool.wait("acme", name, "sent")
+        assert not agent.events("directory_made")  # what was made at the start was missing for nobody
+        shutil.rmtree(agent.spool.path("acme"))
+        wait_until(lambda: clock.advance(10) or agent.events("directory_made"), 30, agent.log_text)
+        assert agent.events("directory_made", tenant="acme", level="warning", directory=".")
+        assert len(agent.events("directory_replaced")) == 1
+        name = agent.spool.drop("acme", b"To: b@example.net\n\nTwo.\n")
+        agent.spool.wait("acme", name, "sent")
+        shutil.rmtree(agent.spool.path("acme", "new"))
+        wait_until(lambda: clock.advance(10) or agent.events("directory_made", directory="new"), 30, agent.log_text)
+
+
 def test_overmounted(tmp_path):
     play("overmounted", tmp_path)
 
