@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static const enum spool_state counted[OBSERVE_STATES] = {
@@ -101,6 +102,13 @@ static void take_account(struct overview_account *account, const json_t *told)
     account->token_expires_s = json_is_integer(expires) ? json_integer_value(expires) : INT64_MIN;
 }
 
+// Whether the file system has no room, or no inode, for those without privileges.
+static bool disk_is_full(int fd)
+{
+    struct statvfs disk;
+    return fd >= 0 && fstatvfs(fd, &disk) == 0 && (!disk.f_bavail || (disk.f_files && !disk.f_favail));
+}
+
 // The agent's own word.
 static void read_status_json(struct overview *overview)
 {
@@ -110,7 +118,7 @@ static void read_status_json(struct overview *overview)
                  : openat(overview->state, "status.json", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     json_t *root = fd < 0 ? NULL : json_loadfd(fd, 0, NULL);
     const json_t *sandbox = json_object_get(root, "sandbox");
-    overview->told = root != NULL;
+    overview->told = json_is_object(root);
     overview->time = time_of(root, "time");
     overview->started = time_of(root, "started");
     overview->pid = number_of(root, "pid");
@@ -126,8 +134,10 @@ static void read_status_json(struct overview *overview)
     json_decref(root);
     if (fd >= 0)
         close(fd);
-    overview->fresh = overview->running && overview->told &&
-                      overview->queue.now - overview->time <= OVERVIEW_STALE_S * CLOCK_SECOND;
+    int64_t age = overview->queue.now - overview->time;
+    bool live = overview->running && overview->told;
+    overview->full = live && age > OVERVIEW_LATE_S * CLOCK_SECOND && disk_is_full(overview->state);
+    overview->fresh = live && !overview->full && age <= OVERVIEW_STALE_S * CLOCK_SECOND;
 }
 
 static int count_place(struct queue *queue, const struct queue_place *place, void *arg)

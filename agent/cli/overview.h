@@ -10,6 +10,7 @@
 #define OVERVIEW_FAILURES 10  // the latest that are kept
 #define OVERVIEW_TEXT_MAX 400 // octets of reason and fix
 #define OVERVIEW_STALE_S  30  // the agent writes status.json every 2 s
+#define OVERVIEW_LATE_S   6   // so much is no hiccup where its disk is full
 
 struct overview_tenant {
     const struct config_tenant *settings;
@@ -44,6 +45,7 @@ struct overview {
     bool running; // the agent holds its lock
     bool told;    // status.json could be read
     bool fresh;   // and an agent that runs wrote it lately
+    bool full;    // it cannot write it: the disk of the state directory is full
     int64_t time, started;
     int64_t pid;
     char spool[16];

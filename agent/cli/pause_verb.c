@@ -74,8 +74,11 @@ int cli_pause(int argc, char **argv)
     const char *name = pausing.account->name;
     bool was = pause_get(pausing.state, name, &before) == 0;
     int error = pause_set(pausing.state, name, &pausing.pause);
-    if (error)
+    if (error < 0)
         return end(&pausing, operator_fail(pausing.verb, pausing.config, "cannot pause the account", error));
+    if (error)
+        cli_fail(pausing.verb, 0, "note: the disk of %s is full; who paused the account and why is not noted",
+            pausing.config->state);
     printf("account %s is paused%s%s\n", name, was ? " still" : "",
         agent_runs(pausing.config) ? "; what is on the wire is finished" : "");
     printf("`outtray resume %s` lets its mail go again\n", name);

@@ -45,7 +45,8 @@ static void judge_agent(struct status_verb *verb)
     }
     if (!overview->fresh) {
         queue_age((overview->queue.now - overview->time) / CLOCK_SECOND, age);
-        raise_level(verb, LEVEL_CRITICAL, "the agent has not written status.json for %s", age);
+        raise_level(verb, LEVEL_CRITICAL, "the agent has not written status.json for %s%s", age,
+            overview->full ? ": the disk of the state directory is full" : "");
     }
     if (strcmp(overview->spool, "ok") != 0)
         raise_level(verb, LEVEL_CRITICAL, "the spool is %s", overview->spool);

@@ -45,12 +45,15 @@ static void print_agent(const struct status_verb *verb)
     printf("\n");
     queue_age((overview->queue.now - overview->time) / CLOCK_SECOND, age);
     if (overview->told && !overview->fresh)
-        printf("%sit has not written status.json for %s%s\n", colour(verb, LEVEL_CRITICAL), age, plain(verb));
-    bool good = strcmp(overview->spool, "ok") == 0;
+        printf("%sit has not written status.json for %s%s%s\n", colour(verb, LEVEL_CRITICAL), age,
+            overview->full ? ": the disk of the state directory is full" : "", plain(verb));
+    enum status_level level = strcmp(overview->spool, "ok") != 0 ? LEVEL_CRITICAL
+                              : overview->fresh                  ? LEVEL_OK
+                                                                 : LEVEL_UNKNOWN;
     if (overview->told)
-        printf("spool %s%s%s, sandbox: landlock %s, seccomp %s\n",
-            colour(verb, good ? LEVEL_OK : LEVEL_CRITICAL), overview->spool, plain(verb),
-            overview->landlock ? "on" : "off", overview->seccomp ? "on" : "off");
+        printf("spool %s%s%s%s, sandbox: landlock %s, seccomp %s\n", colour(verb, level), overview->spool,
+            plain(verb), overview->fresh ? "" : " when it last wrote", overview->landlock ? "on" : "off",
+            overview->seccomp ? "on" : "off");
 }
 
 // The width of a column that has to hold this name, too, as far as there is room.
@@ -214,6 +217,12 @@ int cli_status(int argc, char **argv)
         code = parse_age(self, "warning", warning, &verb.warning_ms);
     if (code == EX_OK)
         code = parse_age(self, "critical", critical, &verb.critical_ms);
+    if (code == EX_OK && warning && critical && verb.warning_ms > verb.critical_ms)
+        code = cli_usage(self, "--warning is above --critical; nothing would ever be a warning");
+    if (!critical && verb.critical_ms < verb.warning_ms)
+        verb.critical_ms = verb.warning_ms;
+    if (!warning && verb.warning_ms > verb.critical_ms)
+        verb.warning_ms = verb.critical_ms;
     if (code != EX_OK)
         return verb.nagios ? LEVEL_UNKNOWN : code;
     verb.colours =

@@ -102,8 +102,8 @@ static void draw_head(const struct top *top)
     if (!overview->running)
         (void)snprintf(left, sizeof left, "outtray - agent %s is not running", overview->queue.config->agent);
     else if (!overview->fresh)
-        (void)snprintf(left, sizeof left, "outtray - agent %s runs, but writes no status.json",
-            overview->queue.config->agent);
+        (void)snprintf(left, sizeof left, "outtray - agent %s runs, but writes no status.json%s",
+            overview->queue.config->agent, overview->full ? ": its disk is full" : "");
     else
         (void)snprintf(left, sizeof left, "outtray - agent %s up %s, pid %" PRId64 ", spool %s",
             overview->queue.config->agent, age, overview->pid, overview->spool);

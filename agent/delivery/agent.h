@@ -33,7 +33,8 @@ struct agent {
     int64_t drift;                  // wall less boot, as last seen: a step of the clock shows in it
     bool ending;                    // stop was asked for
     bool reloading, reload_again;
-    bool writing; // status files are being written
+    bool writing;    // status files are being written
+    int write_error; // negative errno of the last time, as logged
 };
 
 // Runs the agent with this configuration until SIGTERM or SIGINT, or with `once` until nothing is left to do

@@ -119,8 +119,9 @@ static void open_log_failed(const struct open_job *open)
         open->error == -EXDEV ? "a state directory is on another file system; all of a tenant must lie on one"
         : open->error == -EMFILE || open->error == -ENFILE
             ? "too many open files; raise the limit (LimitNOFILE=, ulimit -n): a tenant takes eight"
-        : open->missing ? "a directory of the tenant is missing and cannot be made; run outtray init"
-                        : "the tenant's directories cannot be opened; see owner and mode, or run outtray init",
+        : open->missing
+            ? "a directory of the tenant is missing and cannot be made; run outtray init"
+            : "the tenant's directories cannot be opened; see owner and mode, or run outtray init",
         "tenant", open->tenant->name, "directory",
         open->at_fault == SPOOL_STATES ? "." : spool_state_name(open->at_fault), "reason",
         strerror(-open->error), NULL);

@@ -19,6 +19,7 @@ struct write_job {
     const struct config *config; // a reference: what it says of metrics
     struct listener_view view;
     char *accounts; // NULL: unchanged
+    int error, accounts_error;
 };
 
 static void fill_tenant(const struct tenant *tenant, struct observe_tenant *shown)
@@ -157,21 +158,24 @@ static char *encode_accounts(struct dispatch *dispatch)
     return text;
 }
 
-static void write_text(int dir, const char *name, const struct buffer *text)
+static void write_text(struct write_job *write, const char *name, const struct buffer *text)
 {
+    int dir = write->agent->dispatch.state_fd, error = 0;
     if (text->length && !buffer_error(text))
-        (void)file_replace(dir, name, text->data, text->length, OBSERVER_MODE, FILE_FLEETING);
+        error = file_replace(dir, name, text->data, text->length, OBSERVER_MODE, FILE_FLEETING);
+    if (error)
+        write->error = error;
 }
 
 static void write_run(struct desk_job *job)
 {
     struct write_job *write = (struct write_job *)job;
     int dir = write->agent->dispatch.state_fd;
-    write_text(dir, "status.json", &write->view.status);
+    write_text(write, "status.json", &write->view.status);
     if (write->config->metrics.textfile)
-        write_text(dir, "metrics.prom", &write->view.metrics);
+        write_text(write, "metrics.prom", &write->view.metrics);
     if (write->accounts)
-        (void)account_store(dir, write->accounts);
+        write->accounts_error = account_store(dir, write->accounts);
     listener_publish(write->agent->listener, &write->view);
     (void)listener_listen(write->agent->listener, write->config->metrics.listen);
 }
@@ -179,7 +183,18 @@ static void write_run(struct desk_job *job)
 static void write_done(struct desk_job *job)
 {
     struct write_job *write = (struct write_job *)job;
-    write->agent->writing = false;
+    struct agent *agent = write->agent;
+    if (write->error && write->error != agent->write_error)
+        log_event(agent->dispatch.log, LOG_ERROR_LEVEL, "state_unwritable",
+            "status.json or metrics.prom cannot be written: monitoring sees what was; mail goes on", "reason",
+            strerror(-write->error), NULL);
+    else if (!write->error && agent->write_error)
+        log_event(agent->dispatch.log, LOG_NOTICE_LEVEL, "state_ok",
+            "status.json and metrics.prom are written again", NULL);
+    agent->write_error = write->error;
+    for (size_t i = 0; write->accounts_error && i < agent->dispatch.n_pools; i++)
+        agent->dispatch.pools[i]->account->changed = true; // again with the next tick
+    agent->writing = false;
     buffer_release(&write->view.status);
     buffer_release(&write->view.metrics);
     config_unref(write->config);

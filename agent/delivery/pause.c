@@ -70,6 +70,30 @@ static int write_line(int dir, const char *name, const struct pause *pause)
     return file_replace(dir, name, text, (size_t)length, MODE, FILE_DURABLE);
 }
 
+static bool is_full(int error)
+{
+    return error == -ENOSPC || error == -EDQUOT;
+}
+
+// The file without its line, which is all that fits on a full disk: its existence counts.
+static int write_nothing(int dir, const char *name)
+{
+    int fd = openat(dir, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, MODE);
+    if (fd < 0)
+        return -errno;
+    close(fd);
+    return fsync(dir) ? -errno : 0;
+}
+
+// 1 where it was there. A directory by that name, made by hand, pauses too.
+static int remove_file(int dir, const char *name)
+{
+    int r = unlinkat(dir, name, 0);
+    if (r && errno == EISDIR)
+        r = unlinkat(dir, name, AT_REMOVEDIR);
+    return r == 0 ? 1 : errno == ENOENT ? 0 : -errno;
+}
+
 // What people write by hand is taken as the reason, the file's owner as who it was.
 static void fill_by_hand(const struct stat *stat, const char *text, struct pause *pause)
 {
@@ -129,6 +153,8 @@ int pause_set(int state_fd, const char *account, const struct pause *pause)
         return error;
     (void)unlinkat(dir, note, 0); // of an earlier resume that no agent has read
     error = write_line(dir, name, pause);
+    if (is_full(error) && write_nothing(dir, name) == 0)
+        error = 1;
     close(dir);
     return error;
 }
@@ -145,9 +171,14 @@ int pause_clear(int state_fd, const char *account, const struct pause *note, boo
         return error;
     if (note)
         error = write_line(dir, note_name, note);
-    bool was = !error && unlinkat(dir, name, 0) == 0;
-    if (!error && !was && errno != ENOENT)
-        error = -errno;
+    bool full = is_full(error); // then the file goes all the same, and the note may have its room
+    int was = full || !error ? remove_file(dir, name) : 0;
+    if (full)
+        error = write_line(dir, note_name, note);
+    if (is_full(error) && was > 0)
+        error = 0; // nobody will know who it was
+    if (was < 0)
+        error = was;
     if (!error && fsync(dir))
         error = -errno;
     close(dir);

@@ -32,10 +32,11 @@ struct pause {
 // Opens STATE/paused (close it); made with mode 0750 where missing and `create`.
 int pause_open(int state_fd, bool create, int *ret_dir);
 
-// Pauses. Blanks in `by` and control bytes become '_'.
+// Pauses. Blanks in `by` and control bytes become '_'. 1 where the disk was full: the account is paused, and
+// nobody knows by whom and why.
 int pause_set(int state_fd, const char *account, const struct pause *pause);
 // Resumes: leaves the note, then removes the file. *ret_was: whether there was one. Without a note (NULL)
-// only the file goes.
+// only the file goes, and on a full disk it goes without.
 int pause_clear(int state_fd, const char *account, const struct pause *note, bool *ret_was);
 // Who paused it, when and why. -ENOENT where nobody did. A file that somebody made by hand names its owner.
 int pause_get(int state_fd, const char *account, struct pause *ret_pause);

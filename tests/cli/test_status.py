@@ -136,7 +136,25 @@ def test_nagios_unknown(box):
     assert box.run("status", "--nagios", "--warning", "soon").returncode == 3
     assert box.run("status", "--warning", "soon").returncode == 64
     assert box.run("status", "--nagios", "--json").returncode == 3
+    swapped = box.run("status", "--nagios", "--warning", "2h", "--critical", "1h")
+    assert swapped.returncode == 3 and "--warning is above --critical" in swapped.stderr
+    assert box.run("status", "--warning", "1h", "--critical", "1h").returncode == 0
+    assert "oldest_new=0s;7200;7200;" in box.run("status", "--nagios", "--warning", "2h").stdout  # one alone moves the other
+    assert "oldest_new=0s;60;60;" in box.run("status", "--nagios", "--critical", "1m").stdout
     assert box.run("status", "surplus").returncode == 64
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "", "{"])
+def test_a_status_json_that_is_none(alive, text):
+    alive.process.send_signal(19)
+    try:
+        (alive.config.state / "status.json").write_text(text)
+        word, words = nagios(alive.verb)
+        assert word == "UNKNOWN" and "status.json cannot be read" in words
+        assert "spool" not in alive.verb("status", check=True).stdout
+        assert json.loads(alive.verb("status", "--json", check=True).stdout)["spool"] is None
+    finally:
+        alive.process.send_signal(18)
 
 
 @pytest.mark.parametrize("extra,coloured", [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])

@@ -289,6 +289,40 @@ def stop_without_space(directory):
           lambda place: mount("-t", "tmpfs", "-o", "size=256k", "disk", place), "No space left", stop=True)
 
 
+def full_state(directory):
+    """A state directory without space: status says so at once, a pause and its end need none, and mail goes on."""
+    scene = Scene(directory)
+    state = scene.config.state
+    scene.config.write()
+    mount("-t", "tmpfs", "-o", "size=256k", "state", state)
+    scene.agent.start()
+    scene.says("ok")
+    fillers = [fill(state / "filler"), fill(state / "another")]
+    scene.event("state_unwritable", reason="No space left on device", level="error")
+    scene.agent.clock.advance(7)
+    shown = scene.agent.verb("status").stdout
+    assert "it has not written status.json for" in shown and "the disk of the state directory is full" in shown, shown
+    assert "ok when it last wrote" in shown
+    done = scene.agent.verb("status", "--nagios")
+    assert done.returncode == 2 and "the disk of the state directory is full" in done.stdout, done.stdout
+    paused = scene.agent.verb("pause", "relay", "--reason", "full", check=True)
+    assert "is full; who paused the account and why is not noted" in paused.stderr
+    scene.event("account_paused", account="relay")
+    scene.drop("one")
+    scene.agent.verb("resume", "relay", check=True)
+    scene.event("account_resumed", account="relay")
+    scene.sent("one")
+    assert not scene.agent.verb("resume", "relay").returncode == 0  # nothing to remove, and no room for what it asks
+    for filler in fillers:
+        filler.unlink()
+    scene.event("state_ok", level="notice")
+    scene.says("ok")
+    assert len(scene.agent.events("state_unwritable")) == 1
+    assert "when it last wrote" not in scene.agent.verb("status").stdout
+    scene.agent.verb("resume", "relay", check=True)
+    scene.stop()
+
+
 def quota(directory):
     """EDQUOT, from a quota group of btrfs: unlike user quotas it binds root too, and needs no tool of its own."""
     def prepare(place):
@@ -367,7 +401,7 @@ def failing_disk(directory):
 
 
 SCENES = {f.__name__: f for f in (unmounted, unmounted_for_good, overmounted, overmounted_new, sent_elsewhere, read_only, full_disk,
-                                  stop_without_space, quota, failing_disk)}
+                                  stop_without_space, full_state, quota, failing_disk)}
 
 
 def main():

@@ -92,6 +92,10 @@ def test_stop_without_space(tmp_path):
     play("stop_without_space", tmp_path)
 
 
+def test_no_space_for_the_state(tmp_path):
+    play("full_state", tmp_path)
+
+
 def test_quota_exceeded(tmp_path):
     play("quota", tmp_path)
 

@@ -241,3 +241,7 @@ def test_nagios_check(watched):
     assert check("--status", "/nonexistent/status.json")[0] == 2
     assert check("--url", f"http://127.0.0.1:{free_port()}")[0] == 2
     assert check("--no-such-option")[0] == 3
+    fake.write_text("[]")
+    assert check("--status", fake)[0] == 3
+    assert check("--status", path, *far, "--age-warning", 901, "--age-critical", 900) == (3, "")
+    assert check("--status", path, *far, "--age-warning", 900, "--age-critical", 900)[0] == 0

@@ -103,6 +103,25 @@ static void a_new_pause_takes_an_old_note_away(void **state)
     assert_int_equal(pause_take_note(directory->fd, "relay", &note), 0);
 }
 
+// Made by hand: it pauses, and resuming takes it away.
+static void a_directory_pauses_too(void **state)
+{
+    const struct state_directory *directory = *state;
+    struct pause found;
+    bool was = false;
+    assert_int_equal(mkdirat(directory->fd, "paused", 0700), 0);
+    assert_int_equal(mkdirat(directory->fd, "paused/relay", 0700), 0);
+    assert_int_equal(pause_get(directory->fd, "relay", &found), 0);
+    assert_int_equal(pause_clear(directory->fd, "relay", NULL, &was), 0);
+    assert_true(was);
+    assert_int_equal(pause_get(directory->fd, "relay", &found), -ENOENT);
+    assert_int_equal(mkdirat(directory->fd, "paused/relay", 0700), 0);
+    assert_int_equal(mkdirat(directory->fd, "paused/relay/kept", 0700), 0);
+    assert_int_equal(pause_clear(directory->fd, "relay", NULL, &was), -ENOTEMPTY);
+    assert_int_equal(unlinkat(directory->fd, "paused/relay/kept", AT_REMOVEDIR), 0);
+    assert_int_equal(pause_clear(directory->fd, "relay", NULL, &was), 0);
+}
+
 static void what_people_write_is_the_reason(void **state)
 {
     const struct state_directory *directory = *state;
@@ -187,6 +206,7 @@ int main(void)
         TEST(what_is_set_comes_back),
         TEST(resuming_leaves_a_note_once),
         TEST(a_new_pause_takes_an_old_note_away),
+        TEST(a_directory_pauses_too),
         TEST(what_people_write_is_the_reason),
         TEST(words_stay_on_their_line_and_within_bounds),
         TEST(names_that_cannot_be_are_refused),
