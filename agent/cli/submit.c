@@ -13,6 +13,7 @@
 #include "agent/cli/verbs.h"
 
 #include "agent/base/clock.h"
+#include "agent/compose/envelope_line.h"
 #include "agent/compose/outgoing.h"
 #include "config/units.h"
 #include "spool-format/spool.h"
@@ -27,6 +28,7 @@
 
 struct options {
     const char *tenant, *sender, *full_name, *config, *key, *wait;
+    const char *notify, *ret, *envid;
     bool from_headers, ignore_dots;
 };
 
@@ -250,6 +252,28 @@ static int read_wait(struct submission *s, const char *text)
     return EX_OK;
 }
 
+// -N, -R and -V, which are RFC 3461's NOTIFY, RET and ENVID.
+static int read_parameters(struct submission *s, const struct options *options)
+{
+    const struct {
+        char letter;
+        const char *key, *value;
+    } all[] = {{'N', "NOTIFY", options->notify}, {'R', "RET", options->ret}, {'V', "ENVID", options->envid}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        const char *problem = all[i].value ? envelope_parameter_problem(all[i].key, all[i].value) : NULL;
+        if (problem)
+            return cli_usage(s->verb, "-%c %s: %s", all[i].letter, all[i].value, problem);
+        if (all[i].value && !s->envelope.tenant->envelope_headers)
+            return cli_fail(s->verb, EX_CONFIG,
+                "-%c needs X-Sender and X-Receiver lines, and tenant %s has envelope_headers: false",
+                all[i].letter, s->envelope.tenant->name);
+    }
+    s->envelope.notify = options->notify;
+    s->envelope.ret = options->ret;
+    s->envelope.envid = options->envid;
+    return EX_OK;
+}
+
 static int read_envelope(struct submission *s, const struct options *options, int argc, char **argv)
 {
     struct submit_envelope *envelope = &s->envelope;
@@ -268,7 +292,7 @@ static int read_envelope(struct submission *s, const struct options *options, in
     for (int i = 1; i < argc; i++)
         if ((problem = submit_add_recipients(envelope, argv[i])))
             return fail_words(s, "a recipient of the command line", problem);
-    return EX_OK;
+    return read_parameters(s, options);
 }
 
 static int submit(const struct cli_verb *verb, const struct config *config, const struct options *options,
@@ -306,8 +330,8 @@ static int submit(const struct cli_verb *verb, const struct config *config, cons
     return code;
 }
 
-// sendmail's -oX and -bX: "-oi" is -i and "-bm" is what we do; other -o settings (error and delivery modes)
-// have no meaning here and are read over; other -b modes are not offered.
+// sendmail's -oX, -bX and -qX: "-oi" is -i and "-bm" is what we do; other -o settings (error and delivery
+// modes) have no meaning here and are read over; other -b modes and -q are not offered.
 static int take_sendmail_options(const struct cli_verb *verb, int *argc, char **argv, bool *ret_ignore_dots)
 {
     int kept = 1, i = 1;
@@ -315,6 +339,9 @@ static int take_sendmail_options(const struct cli_verb *verb, int *argc, char **
         const char *text = argv[i];
         if (!strcmp(text, "-oi"))
             *ret_ignore_dots = true;
+        else if (!strncmp(text, "-q", 2))
+            return cli_usage(
+                verb, "%s runs a queue and takes no message; `outtray flush` makes all mail due", text);
         else if (!strncmp(text, "-b", 2) && strcmp(text, "-bm"))
             return cli_usage(verb, "%s is not offered: only standard input is submitted", text);
         else if (strncmp(text, "-o", 2) && strcmp(text, "-bm"))
@@ -343,6 +370,9 @@ int cli_submit(int argc, char **argv)
         {.name = "sender", .letter = 'f', .value = &given.sender},
         {.name = "sender", .letter = 'r', .value = &given.sender},
         {.name = "full-name", .letter = 'F', .value = &given.full_name},
+        {.name = "notify", .letter = 'N', .value = &given.notify},
+        {.name = "return", .letter = 'R', .value = &given.ret},
+        {.name = "envelope-id", .letter = 'V', .value = &given.envid},
         {.name = "body-type", .letter = 'B', .value = &unused}, // the body itself tells
         {.name = "hops", .letter = 'h', .value = &unused},
         {.name = "log-tag", .letter = 'L', .value = &unused},

@@ -88,6 +88,16 @@ const char *submit_set_sender(struct submit_envelope *envelope, const char *text
     return problem;
 }
 
+// Whether the recipients are those of the message's own X-Receiver lines.
+static bool has_own_receivers(const struct submit_envelope *envelope, const struct fields *fields)
+{
+    bool any = false;
+    for (size_t i = 0; i < fields->block->n_fields && field_kind_leads((enum field_kind)fields->kinds[i]);
+         i++)
+        any |= fields->kinds[i] == FIELD_X_RECEIVER;
+    return any && !envelope->n_recipients && !envelope->from_headers;
+}
+
 // -t together with arguments: who stands in the headers is added to them, as Postfix's sendmail(1) does it.
 static const char *add_header_recipients(struct submit_envelope *envelope, const struct fields *fields)
 {
@@ -124,12 +134,28 @@ static void append_from(const struct submit_envelope *envelope, struct buffer *o
     free(own);
 }
 
+static void append_parameter(struct buffer *out, const char *key, const char *value)
+{
+    if (value)
+        buffer_format(out, " %s=%s", key, value);
+}
+
 static void append_lines(const struct submit_envelope *envelope, bool has_from, struct buffer *out)
 {
-    if (envelope->has_sender && envelope->tenant->envelope_headers)
-        buffer_format(out, "X-Sender: <%s>\n", envelope->sender);
-    for (size_t i = 0; i < envelope->n_recipients; i++)
-        buffer_format(out, "X-Receiver: <%s>\n", envelope->recipients[i]);
+    bool has_sender = envelope->has_sender && envelope->tenant->envelope_headers;
+    if (has_sender || envelope->ret || envelope->envid) {
+        buffer_text(out, "X-Sender:");
+        if (has_sender)
+            buffer_format(out, " <%s>", envelope->sender);
+        append_parameter(out, "RET", envelope->ret);
+        append_parameter(out, "ENVID", envelope->envid);
+        buffer_text(out, "\n");
+    }
+    for (size_t i = 0; i < envelope->n_recipients; i++) {
+        buffer_format(out, "X-Receiver: <%s>", envelope->recipients[i]);
+        append_parameter(out, "NOTIFY", envelope->notify);
+        buffer_text(out, "\n");
+    }
     if (envelope->key)
         buffer_format(out, "X-Outtray-Key: %s\n", envelope->key);
     if (envelope->has_sender && !envelope->tenant->envelope_headers)
@@ -184,7 +210,10 @@ const char *submit_head_append(struct submit_envelope *envelope, const struct he
     const char *problem = NULL;
     if (fields_index(block, &fields) < 0)
         return submit_no_memory;
-    if (envelope->from_headers && envelope->n_recipients)
+    bool from_headers = envelope->from_headers || !envelope->n_recipients;
+    if (envelope->notify && has_own_receivers(envelope, &fields))
+        problem = "the message has X-Receiver lines of its own: what -N says belongs there";
+    else if (from_headers && (envelope->n_recipients || envelope->notify)) // each needs a line
         problem = add_header_recipients(envelope, &fields);
     if (!problem) {
         append_lines(envelope, fields.count[FIELD_FROM], out);

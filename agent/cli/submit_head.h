@@ -15,8 +15,9 @@ struct submit_envelope {
     const char *full_name; // -F, or NULL
     char **recipients;     // from the command line, checked
     size_t n_recipients;
-    bool from_headers; // -t
-    const char *key;   // borrowed: an X-Outtray-Key to add, or NULL
+    bool from_headers;                // -t
+    const char *notify, *ret, *envid; // borrowed: -N, -R and -V, or NULL
+    const char *key;                  // borrowed: an X-Outtray-Key to add, or NULL
 };
 
 // NULL, or a constant reason why text is no list of recipients or no sender. Addresses without a domain get

@@ -56,7 +56,7 @@ const struct cli_verb cli_verbs[] = {
         .group = CLI_GROUP_MAIL,
         .run = cli_submit,
         .synopsis = "[--tenant TENANT] [--key KEY] [--wait[=TIME]] [-t] [-i] [-f ADDRESS] [-F NAME] "
-                    "[RECIPIENT]...",
+                    "[-N LIST] [-R full|hdrs] [-V ENVID] [RECIPIENT]...",
         .summary = "Put a message from standard input into the spool, as sendmail(8) does",
         .help =
             "Ends with 0 when the message is safe on the disk. Without RECIPIENT the header fields tell.\n"
@@ -71,6 +71,9 @@ const struct cli_verb cli_verbs[] = {
             "  -i, -oi           a line with a lone dot does not end the message\n"
             "  -f, -r ADDRESS    the envelope sender, where the account takes it from the message\n"
             "  -F NAME           the display name of a From that is missing\n"
+            "  -N LIST           whom to tell of what: never, or some of success,failure,delay\n"
+            "  -R full|hdrs      how much of the message such a notice returns\n"
+            "  -V ENVID          what it calls the message (xtext, RFC 3461)\n"
             "  -o..., -bm, -B, -G, -m, -n, -U, -v\n"
             "                    taken for sendmail's sake and without meaning here\n",
     },
@@ -345,8 +348,25 @@ static int unknown_verb(const char *name)
     return EX_USAGE;
 }
 
+// Whether sendmail shall run its queue: -q with an interval or a choice behind it, and nothing of a message.
+static bool runs_queue(int argc, char **argv)
+{
+    static const char *const taken[] = {"-q", "-v", "-o"};
+    bool any = false;
+    for (int i = 1; i < argc; i++) {
+        size_t option = 0;
+        while (option < sizeof taken / sizeof *taken && strncmp(argv[i], taken[option], 2) != 0)
+            option++;
+        if (option == sizeof taken / sizeof *taken)
+            return false;
+        any |= option == 0;
+    }
+    return any;
+}
+
 // The verb that sendmail(8) and its relatives, told by the name they are called with, stand for; NULL for
-// other names. "newaliases" has nothing to do: there are no aliases.
+// other names. "newaliases" has nothing to do, as there are no aliases; nor has -q, as an agent runs the
+// queue.
 static const char *called_as(int argc, char **argv)
 {
     const char *slash = strrchr(argv[0], '/');
@@ -363,7 +383,7 @@ static const char *called_as(int argc, char **argv)
             memmove(&argv[i], &argv[i + 1], sizeof *argv * (size_t)(argc - i)); // with the NULL at its end
             return verb;
         }
-    return "submit";
+    return runs_queue(argc, argv) ? "newaliases" : "submit";
 }
 
 static int run_as(const char *name, int argc, char **argv)

@@ -19,7 +19,17 @@ struct envelope {
     struct outgoing_fault bad; // the first entry that is none; detail "" where all are
 };
 
-// The first X-Sender counts: `outtray submit -f` puts its own in front of whatever its input brings.
+// Of two, the first counts.
+static void keep_parameter(char **kept, char **found)
+{
+    if (*kept)
+        return;
+    *kept = *found;
+    *found = NULL;
+}
+
+// The first X-Sender counts, and parameters alone that stand before it: `outtray submit` puts its own in
+// front of whatever its input brings.
 static int read_line(const struct header_field *field, bool sender, struct envelope *envelope,
     struct outgoing *outgoing, struct outgoing_fault *ret_fault)
 {
@@ -28,11 +38,10 @@ static int read_line(const struct header_field *field, bool sender, struct envel
     if (r)
         return r;
     if (sender && !envelope->has_sender) {
-        envelope->has_sender = true;
-        envelope->x_sender = line.address;
-        outgoing->ret = line.ret;
-        outgoing->envid = line.envid;
-        line.address = line.ret = line.envid = NULL;
+        envelope->has_sender = line.address != NULL;
+        keep_parameter(&envelope->x_sender, &line.address);
+        keep_parameter(&outgoing->ret, &line.ret);
+        keep_parameter(&outgoing->envid, &line.envid);
     } else if (!sender) {
         r = recipients_add(&envelope->recipients, line.address, line.notify, line.orcpt);
         line.notify = line.orcpt = NULL;

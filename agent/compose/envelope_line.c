@@ -196,6 +196,25 @@ static const char *read_parameter(struct envelope_line *line, bool sender, char 
     return sender ? "X-Sender takes RET, ENVID and BODY" : "X-Receiver takes NOTIFY and ORCPT";
 }
 
+const char *envelope_parameter_problem(const char *key, const char *value)
+{
+    for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++) {
+        char *copy = NULL;
+        if (strcasecmp(parameters[i].key, key) || !parameters[i].read)
+            continue;
+        const char *problem = parameters[i].read(value, &copy);
+        free(copy);
+        return problem;
+    }
+    return "there is no such parameter";
+}
+
+// "RET=HDRS" where an X-Sender may have its address: no address is without an @.
+static bool is_parameter(const char *text, size_t length)
+{
+    return *text != '<' && *text != '=' && memchr(text, '=', length) && !memchr(text, '@', length);
+}
+
 static int parse_words(
     char *text, const char *name, bool sender, struct envelope_line *line, struct outgoing_fault *ret_fault)
 {
@@ -204,8 +223,9 @@ static int parse_words(
     if (!sender && text[address] && !strchr(text + address, '='))
         address = strlen(text);
     bool brackets = address > 1 && *text == '<' && text[address - 1] == '>';
-    line->address = strndup(text + brackets, address - 2 * brackets);
-    if (!line->address)
+    if (sender && is_parameter(text, address))
+        address = 0;
+    else if (!(line->address = strndup(text + brackets, address - 2 * brackets)))
         return -ENOMEM;
     for (char *at = text + address; *(at += strspn(at, " \t"));) {
         size_t length = strcspn(at, " \t");

@@ -113,6 +113,58 @@ def test_big_f_is_the_full_name(box, arguments):
     assert b"\r\nFrom: Cron Daemon <voicemail@acme.example>\r\n" in b"\r\n" + envelope(box).data
 
 
+def said(box, command):
+    return [line for connection in box.server.connections for line in connection.commands if line.startswith(command)]
+
+
+def test_dsn_options_travel_with_the_envelope(box):
+    box.config.data["accounts"]["relay"]["envelope_from"] = "message"
+    box.ready()
+    submitted(box, "-f", "bob@inside.example", "-N", "success,delay", "-Rhdrs", "-V", "queue+2B1", "a@example.net", "b@example.net")
+    got = envelope(box)
+    assert got.mail == "<bob@inside.example>" and {"RET=HDRS", "ENVID=queue+2B1"} <= set(got.params.split())
+    assert said(box, "RCPT") == [f"RCPT TO:<{one}@example.net> NOTIFY=SUCCESS,DELAY" for one in "ab"]
+    assert b"X-Sender" not in got.data and b"X-Receiver" not in got.data
+
+
+def test_dsn_options_leave_sender_and_recipients_as_they_are(box):
+    box.config.data["accounts"]["relay"]["envelope_from"] = "message"
+    box.ready()
+    submitted(box, "-t", "-N", "never", "-R", "full", input=b"From: bob@inside.example\nTo: a@example.net\nBcc: b@example.net\n\ntext\n")
+    got = envelope(box)
+    assert got.mail == "<bob@inside.example>" and "RET=FULL" in got.params.split()
+    assert sorted(said(box, "RCPT")) == [f"RCPT TO:<{one}@example.net> NOTIFY=NEVER" for one in "ab"]
+
+
+@pytest.mark.parametrize("arguments", [["-N", "always"], ["-N", "never,delay"], ["-N", ""], ["-R", "half"], ["-V", "a b"], ["-V", "x" * 101],
+                                       ["-N", "delay\nX-Receiver: <c@example.net>"], ["-V", "a\nb"]])
+def test_dsn_options_that_nobody_understands(box, arguments):
+    box.ready()
+    assert arguments[0] in submitted(box, *arguments, "a@example.net", code=64).stderr
+    assert box.new() == []
+
+
+def test_dsn_options_need_their_lines(box):
+    box.ready()
+    own = b"X-Receiver: <a@example.net>\n" + MESSAGE
+    assert "X-Receiver lines of its own" in submitted(box, "-N", "never", input=own, code=65).stderr
+    submitted(box, "-N", "never", "b@example.net", input=own)
+    box.config.data["tenants"]["acme"]["envelope_headers"] = False
+    box.config.write()
+    for option in (["-N", "never"], ["-R", "full"], ["-V", "1"]):
+        assert "envelope_headers: false" in submitted(box, *option, code=78).stderr
+    assert len(box.new()) == 1
+
+
+@pytest.mark.parametrize("option", ["-q", "-q30m", "-qIabc", "-qRexample.net"])
+def test_q_has_nothing_to_do(program, option):
+    done = outtray(option, argv0="/usr/sbin/sendmail", input=b"not read\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    for message in (["a@example.net"], ["-t"], ["-i"], ["-f", "a@example.net"]):  # somebody means to send one
+        assert outtray(option, *message, argv0="sendmail", input=MESSAGE).returncode == 64
+    assert outtray("-bd", option, argv0="sendmail").returncode == outtray(option, "-bd", argv0="sendmail").returncode == 64
+
+
 def test_double_dash_ends_the_options(box):
     box.ready()
     submitted(box, "-i", "--", "-dash@example.net")

@@ -379,6 +379,24 @@ static void test_the_message_is_asked_in_order(void **state)
     from_is(message, "From: jim@bücher.example\n", "jim@xn--bcher-kva.example", "From");
 }
 
+static void test_an_x_sender_of_parameters_alone(void **state)
+{
+    (void)state;
+    const enum config_envelope_from message = CONFIG_ENVELOPE_MESSAGE;
+    from_is(message, "X-Sender: RET=HDRS ENVID=1\nReturn-Path: <jane@i.example>\n", "jane@i.example",
+        "Return-Path");
+    from_is(message, "X-Sender: RET=HDRS\nX-Sender: <bob@i.example> RET=FULL\n", "bob@i.example", "X-Sender");
+    from_is(message, "X-Sender: <bob@i.example>\nX-Sender: RET=FULL\n", "bob@i.example", "X-Sender");
+    malformed("X-Sender: COLOUR=RED\nTo: a@x.example\n\n", "X-Sender: parameter COLOUR");
+    struct bench bench = ready(message);
+    struct composed composed =
+        composed_from(&bench, "X-Sender: RET=HDRS\nX-Sender: <bob@i.example> RET=FULL ENVID=2\n"
+                              "X-Sender: <two@i.example> ENVID=3\nTo: a@x.example\n\n");
+    assert_string_equal(composed.outgoing->ret, "HDRS");
+    assert_string_equal(composed.outgoing->envid, "2");
+    composed_release(&composed);
+}
+
 static void test_an_x_sender_that_is_none(void **state)
 {
     (void)state;
@@ -439,6 +457,7 @@ int main(void)
         cmocka_unit_test(test_dsn_values_at_their_limits),
         cmocka_unit_test(test_the_account_is_the_envelope_sender),
         cmocka_unit_test(test_the_message_is_asked_in_order),
+        cmocka_unit_test(test_an_x_sender_of_parameters_alone),
         cmocka_unit_test(test_an_x_sender_that_is_none),
         cmocka_unit_test(test_a_reverse_path_beyond_ascii),
         cmocka_unit_test(test_no_line_end_reaches_a_command),

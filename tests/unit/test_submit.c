@@ -132,6 +132,24 @@ static void test_recipients_travel_in_front(void **state)
         "a@x.example\nBcc: c@x.example\n\ntext\n");
 }
 
+static void test_dsn_parameters_travel_in_front(void **state)
+{
+    (void)state;
+    struct submit_envelope envelope = {
+        .config = &config, .tenant = &tenant, .notify = "never", .ret = "hdrs"};
+    assert_null(submit_set_sender(&envelope, "bob@x.example"));
+    head(&envelope, RECIPIENTS("b@x.example"), "X-Sender: <s@x.example> ENVID=1\nTo: a@x.example\n\ntext\n",
+        "X-Sender: <bob@x.example> RET=hdrs\nX-Receiver: <b@x.example> NOTIFY=never\nTo: "
+        "a@x.example\n\ntext\n");
+    head(&(struct submit_envelope){.notify = "delay", .envid = "q1"}, NULL,
+        "X-Sender: <s@x.example>\nTo: a@x.example\nCc: c@x.example\n\ntext\n",
+        "X-Sender: ENVID=q1\nX-Receiver: <a@x.example> NOTIFY=delay\nX-Receiver: <c@x.example> NOTIFY=delay\n"
+        "X-Sender: <s@x.example>\nTo: a@x.example\nCc: c@x.example\n\ntext\n");
+    head(&(struct submit_envelope){.notify = "delay", .from_headers = true}, NULL,
+        "X-Receiver: <r@x.example>\nTo: a@x.example\n\ntext\n",
+        "X-Receiver: <a@x.example> NOTIFY=delay\nTo: a@x.example\n\ntext\n");
+}
+
 static void test_a_message_without_header_gets_a_separator(void **state)
 {
     (void)state;
@@ -283,6 +301,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_lone_dot_ends_the_input), cmocka_unit_test(test_recipients_travel_in_front),
+        cmocka_unit_test(test_dsn_parameters_travel_in_front),
         cmocka_unit_test(test_a_message_without_header_gets_a_separator),
         cmocka_unit_test(test_an_mbox_line_does_not_end_our_lines),
         cmocka_unit_test(test_the_command_line_replaces_the_input_s_envelope),
