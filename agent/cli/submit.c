@@ -19,6 +19,7 @@
 #include "spool-format/spool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,7 @@ struct submission {
     struct submit_envelope envelope;
     struct submit_input input;
     struct submit_file file;
+    int message; // the file as queued (O_PATH), where an outcome is waited for; -1
     struct submit_key key;
     struct spool_tenant *spool; // as a reader sees it, where a key or an outcome is looked for; else NULL
     int64_t wait_ms;            // 0: no waiting
@@ -166,6 +168,7 @@ static int finish(struct submission *s, const char *name, ino_t inode)
     struct submit_wait wait = {.verb = s->verb,
         .spool = s->spool,
         .inode = inode,
+        .message = s->message,
         .wait_ms = s->wait_ms,
         .waiting = &s->input.waiting};
     (void)snprintf(wait.name, sizeof wait.name, "%s", name);
@@ -190,6 +193,14 @@ static int repeat(struct submission *s, const char *name, ino_t inode)
     return finish(s, name, inode);
 }
 
+// The same file, not open for anything.
+static int open_path(int fd)
+{
+    char path[32];
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return open(path, O_PATH | O_CLOEXEC);
+}
+
 static int queue_file(struct submission *s, int spool_fd)
 {
     struct stat stat;
@@ -200,6 +211,8 @@ static int queue_file(struct submission *s, int spool_fd)
         return repeat(s, name, inode); // somebody was faster
     if (r)
         return fail_errno(s, "queueing", r);
+    if (s->wait_ms)
+        s->message = open_path(s->file.fd);
     close(s->file.fd); // an agent waits for writers that have the file open
     s->file.fd = -1;
     if (spool_agent_running(spool_fd, NULL) == 0)
@@ -309,6 +322,7 @@ static int submit(const struct cli_verb *verb, const struct config *config, cons
     s->config = config;
     s->envelope = (struct submit_envelope){.config = config, .tenant = tenant};
     s->file = (struct submit_file){.tmp = -1, .new = -1, .fd = -1};
+    s->message = -1;
     int spool_fd = -1;
     code = read_wait(s, options->wait);
     if (!code)
@@ -321,6 +335,8 @@ static int submit(const struct cli_verb *verb, const struct config *config, cons
         close(spool_fd);
     }
     submit_file_release(&s->file);
+    if (s->message >= 0)
+        close(s->message);
     submit_key_release(&s->key);
     spool_tenant_close(s->spool);
     header_block_free(s->block);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define POLL_MS 500 // inotify only hastens what is looked for this often
@@ -95,7 +96,14 @@ static bool is_repeat(struct submit_wait *wait)
     cli_fail(wait->verb, 0, "a message with this key came before: %s; waiting for that one", first.name);
     memcpy(wait->name, first.name, sizeof wait->name);
     wait->inode = (ino_t)first.inode;
+    wait->message = -1;
     return true;
+}
+
+static bool is_removed(const struct submit_wait *wait)
+{
+    struct stat stat;
+    return wait->message >= 0 && fstat(wait->message, &stat) == 0 && stat.st_nlink == 0;
 }
 
 static int watch_directories(const struct spool_tenant *spool)
@@ -139,6 +147,9 @@ int submit_wait(struct submit_wait *wait)
             code = say_failed(wait, name);
         else if (progress == PROGRESS_DEFERRED && say_deferred(wait, name, rest))
             code = EX_TEMPFAIL;
+        else if (progress == PROGRESS_NONE && is_removed(wait))
+            code = cli_fail(wait->verb, EX_NOINPUT,
+                "queued as %s, and removed by somebody before it was sent", wait->name);
         else if (rest <= 0)
             code = cli_fail(wait->verb, EX_TEMPFAIL, "queued as %s, and not sent yet", wait->name);
         else if (wait_a_while(wait, fd, rest))

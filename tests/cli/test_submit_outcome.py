@@ -124,6 +124,29 @@ def test_interrupted(scripted):
     assert len(box.new()) == 1
 
 
+@pytest.mark.parametrize("how", ["rm", "drop", "in cur/"])
+def test_removed(scripted, how):
+    """Nobody waits for a message that is gone: not for one in new/, nor for one that an agent has claimed."""
+    box = scripted("on RCPT: pause", run=how == "in cur/")
+    command = [binary(), "submit", "--config", str(box.config.path), "--wait=10m"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(box.clock))
+    process.stdin.write(MESSAGE)
+    process.stdin.close()
+    place = ("cur", "main") if how == "in cur/" else ("new",)
+    name = wait_until(lambda: os.listdir(box.spool.path("acme", *place)), what="the message")[0]
+    if how == "in cur/":
+        wait_until(lambda: box.server.seen("RCPT"), what="the recipient at the server")
+    if how == "drop":
+        box.run("drop", "--delete", "--yes", name, check=True)
+    else:
+        (box.spool.path("acme", *place) / name).unlink()
+    assert process.wait(30) == 66
+    assert f"queued as {name}, and removed by somebody" in process.stderr.read().decode()
+    process.stderr.close()
+    if how == "in cur/":
+        box.server.release()
+
+
 def signal_waits(pid):
     """Whether the process sleeps in ppoll(2), where signals reach it."""
     return pathlib.Path(f"/proc/{pid}/wchan").read_text() not in ("", "0") or "S" in pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2]
