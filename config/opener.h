@@ -6,6 +6,9 @@
 #ifndef OUTTRAY_CONFIG_OPENER_H
 #define OUTTRAY_CONFIG_OPENER_H
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 struct opener {
     // A descriptor of the file at path that is closed by exec, or negative errno: -EPIPE where nobody can be
     // asked.
@@ -13,8 +16,9 @@ struct opener {
     void *arg;
 };
 
-// open(2) with these flags, which open for reading. Where the kernel answers EACCES, opener is asked; NULL:
-// nobody is. A descriptor, or negative errno.
-int opener_open(const struct opener *opener, const char *path, int flags);
+// open(2) with these flags, and with this mode for a file that they make. Where the kernel answers EACCES,
+// opener is asked; NULL: nobody is. A descriptor, or negative errno. *ret_asked (where not NULL) says whether
+// it was asked: then nobody else gets at the file by its path.
+int opener_open(const struct opener *opener, const char *path, int flags, mode_t mode, bool *ret_asked);
 
 #endif

@@ -1,5 +1,6 @@
 // Secrets: held in memory that is wiped, read from files that nobody else can read or replace.
 #include "secret.h"
+#include "fd.h"
 #include "opener.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -13,13 +14,6 @@
 
 // What a file may have beyond the secret itself: a line end.
 #define LINE_END_MAX 2
-
-static void fd_close(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-#define FD __attribute__((cleanup(fd_close))) int
 
 // Whole pages for each secret: neither locking nor leaving out of dumps knows less. Short of RLIMIT_MEMLOCK
 // it stays unlocked.
@@ -113,7 +107,7 @@ static int open_secret(const char *path, const struct opener *opener, int *ret_f
     FD fd = -1;
     bool credential = path[0] != '/';
     if (!credential) {
-        fd = opener_open(opener, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        fd = opener_open(opener, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0, NULL);
         if (fd < 0 && fd != -ENOENT)
             return fd == -ENXIO ? -EINVAL : fd; // a socket
         credential = fd < 0;

@@ -30,8 +30,8 @@ static int certificate_read(const struct config_account *account, X509 **ret_cer
 {
     struct buffer text;
     buffer_init(&text, CERTIFICATE_FILE_MAX);
-    int fd = opener_open(
-        account->opener, account->oauth.certificate_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = opener_open(account->opener, account->oauth.certificate_file,
+        O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0, NULL);
     int error = fd < 0 ? fd : buffer_read(&text, fd);
     if (fd >= 0)
         close(fd);

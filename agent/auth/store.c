@@ -1,6 +1,7 @@
 // Small secret files, durable and closed to others (see store.h).
 #include "store.h"
 #include "agent/base/file.h"
+#include "config/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,13 +12,6 @@
 
 #define STORE_DIRECTORY_MODE 0700
 #define STORE_FILE_MODE      0600
-
-static void fd_close(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-#define FD __attribute__((cleanup(fd_close))) int
 
 // What root makes belongs to the owner of the state directory: the agent must be able to use it.
 static int store_give(int state_fd, int fd)

@@ -1,5 +1,6 @@
 // Packets with descriptors, and the agent's questions.
 #include "broker.h"
+#include "config/fd.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -8,13 +9,6 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-#define FD __attribute__((cleanup(close_fd))) int
 
 union control { // room for one descriptor, aligned as cmsg(3) wants it
     struct cmsghdr head;
@@ -59,6 +53,8 @@ int broker_take(int fd, void *data, size_t size, int *ret_passed)
     if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
         head->cmsg_len == CMSG_LEN(sizeof(int)))
         memcpy(ret_passed, CMSG_DATA(head), sizeof(int));
+    if (*ret_passed < 0 && message.msg_flags & MSG_CTRUNC)
+        return -EMFILE;
     return (int)got;
 }
 
@@ -89,9 +85,9 @@ static int broker_ask(
     return 0;
 }
 
-static void reply_gone(struct broker_reply *reply, const char *words)
+static void reply_error(struct broker_reply *reply, int error, const char *words)
 {
-    *reply = (struct broker_reply){.error = -EPIPE};
+    *reply = (struct broker_reply){.error = error};
     (void)snprintf(reply->words, sizeof reply->words, "%s", words);
 }
 
@@ -102,9 +98,11 @@ void broker_answer(int fd, struct broker_reply *ret_reply, int *ret_socket)
         ret_reply->words[BROKER_WORDS_MAX - 1] = '\0';
         return;
     }
-    close_fd(ret_socket);
-    *ret_socket = -1;
-    reply_gone(ret_reply, "the helper process has ended");
+    fd_close(ret_socket);
+    if (got == -EMFILE)
+        reply_error(ret_reply, got, "too many open files; raise the limit (LimitNOFILE=, ulimit -n)");
+    else
+        reply_error(ret_reply, -EPIPE, "the helper process has ended");
 }
 
 // Asks and waits.
@@ -116,13 +114,13 @@ static void broker_call(const struct broker *broker, const struct broker_request
     int error = broker_ask(broker, request, text, &fd);
     struct pollfd ready = {fd, POLLIN, 0};
     if (error == -EPIPE)
-        reply_gone(ret_reply, "the helper process has ended");
+        reply_error(ret_reply, -EPIPE, "the helper process has ended");
     else if (error)
         *ret_reply = (struct broker_reply){.error = error};
     else if (poll(&ready, 1, wait_ms) == 1)
         broker_answer(fd, ret_reply, ret_socket);
     else
-        reply_gone(ret_reply, "the helper process does not answer");
+        reply_error(ret_reply, -EPIPE, "the helper process does not answer");
 }
 
 int broker_load(const struct broker *broker, char words[static BROKER_WORDS_MAX])

@@ -64,7 +64,8 @@ int broker_connect(
 void broker_answer(int fd, struct broker_reply *ret_reply, int *ret_socket);
 
 // For both ends: one packet with or without (-1) a descriptor. What send(2) and recv(2) return, or negative
-// errno; never waits. broker_take closes what is too much.
+// errno; never waits. broker_take closes what is too much; -EMFILE where a packet came whose descriptor found
+// no place, so that it is lost, which is no end of the line.
 int broker_give(int fd, const void *data, size_t size, int pass);
 int broker_take(int fd, void *data, size_t size, int *ret_passed);
 

@@ -60,14 +60,15 @@ static int log_open_file(const struct log_target *target, int *ret_fd)
     *ret_fd = -1;
     if (!*target->file && target->facility != LOG_NO_SYSLOG)
         return 0;
+    int fd;
     if (*target->file)
-        *ret_fd = open(target->file, LOG_OPEN_FLAGS, LOG_OPEN_MODE);
-    else
-        *ret_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-    if (*ret_fd >= 0 || errno != EACCES || !*target->file || !target->opener)
-        return *ret_fd < 0 ? -errno : 0;
-    *ret_fd = target->opener->open(target->file, target->opener->arg);
-    return *ret_fd < 0 ? *ret_fd : 0;
+        fd = opener_open(target->opener, target->file, LOG_OPEN_FLAGS, LOG_OPEN_MODE, NULL);
+    else if ((fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) < 0)
+        fd = -errno;
+    if (fd < 0)
+        return fd;
+    *ret_fd = fd;
+    return 0;
 }
 
 static void log_aim(struct log *log, const struct log_target *target, int fd)

@@ -3,6 +3,7 @@
 // than that.
 #include "account.h"
 #include "agent/base/file.h"
+#include "config/fd.h"
 #include "retry.h"
 
 #include <errno.h>
@@ -22,12 +23,6 @@
 // Where they are the same but for what the wall clock was slewed by, they must not move, or frequent starts
 // would keep them for ever.
 #define STORED_SLACK_NS (600 * ACCOUNT_NS_SECOND)
-
-static void fd_close(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
 
 static void json_drop(json_t **json)
 {
@@ -200,8 +195,7 @@ static void stored_apply(const struct stored *stored, struct account *account, i
 
 static int accounts_read(int state_fd, char **ret_text, size_t *ret_length)
 {
-    __attribute__((cleanup(fd_close))) int fd =
-        openat(state_fd, ACCOUNTS_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    FD fd = openat(state_fd, ACCOUNTS_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     struct stat stat;

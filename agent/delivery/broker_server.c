@@ -189,7 +189,7 @@ static void server_ready(struct loop_watch *watch, uint32_t events)
     } packet;
     int passed, got;
     (void)events;
-    while ((got = broker_take(server->fd, &packet, sizeof packet, &passed)) > 0) {
+    while ((got = broker_take(server->fd, &packet, sizeof packet, &passed)) > 0 || got == -EMFILE) {
         bool whole = got > (int)sizeof packet.request && ((const char *)&packet)[got - 1] == '\0';
         if (passed >= 0 && whole)
             server_request(server, &packet.request, packet.text, passed);

@@ -18,8 +18,8 @@ struct helper_ends { // the agent's ends of the pairs, and who is at the other
     pid_t pid;
 };
 
-// Forks the helper. 0 or negative errno. To be called while there is one thread and nothing open that must
-// not stay open for the helper's life is needed: it closes all but its own descriptors.
+// Forks the helper, which closes all descriptors but its own. 0 or negative errno. To be called while there
+// is one thread, and before the sandbox is entered.
 int helper_start(
     const struct config *config, const struct config_checks *checks, struct helper_ends *ret_ends);
 

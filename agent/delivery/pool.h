@@ -19,7 +19,8 @@
 #define POOL_RESERVE_MIN 4    // windows smaller than this keep no place for quiet tenants
 #define POOL_AHEAD       64   // messages claimed beyond what the sessions' windows hold
 #define POOL_AHEAD_MAX   1024 // of all together, but for one reserved place per tenant
-// Claims under way: what a quiet tenant's first message waits for on the intake desk.
+// Claims of a pool that the intake desk has not answered. They are in front of what is asked of it next: the
+// first message of a tenant that was quiet waits for so many at most.
 #define POOL_CLAIMING_MAX 64
 
 struct dispatch;

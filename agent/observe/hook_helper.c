@@ -1,5 +1,6 @@
 // Requests in, programs run, replies out. One thread, on the loop.
 #include "hook_helper.h"
+#include "config/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,18 +16,11 @@
 
 #define HELPER_FILES_MAX 1024 // descriptors of a hook: what programs expect, not what the agent has
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 static void running_close(struct hook_running *running, struct loop_watch *pipe)
 {
     int fd = pipe->fd;
     loop_watch_remove(running->helper->loop, pipe);
-    close_fd(&fd);
+    fd_close(&fd);
 }
 
 static void running_init(struct hook_helper *helper, struct hook_running *running);
@@ -88,8 +82,8 @@ static void helper_spawn(
     int in[2] = {-1, -1}, out[2] = {-1, -1};
     if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC)) {
         int error = errno;
-        close_fd(&in[0]);
-        close_fd(&in[1]);
+        fd_close(&in[0]);
+        fd_close(&in[1]);
         child_fail(helper, running, error);
         return;
     }

@@ -2,6 +2,7 @@
 #include "connect.h"
 #include "agent/base/buffer.h"
 #include "capabilities.h"
+#include "config/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -116,25 +117,18 @@ static int connect_url(const struct smtp_session_params *params, char **ret_url)
 static CURLcode connect_set_file(CURL *easy, const struct config_account *account, const char *path,
     CURLoption by_path, CURLoption by_blob)
 {
-    int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, fd = open(path, flags);
-    if (fd >= 0 || errno != EACCES || !account->opener) {
-        if (fd >= 0)
-            close(fd);
-        return curl_easy_setopt(easy, by_path, path);
-    }
+    bool asked;
     struct buffer text;
     CURLcode code = CURLE_OK;
+    FD fd = opener_open(account->opener, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0, &asked);
     buffer_init(&text, CONNECT_FILE_MAX);
     buffer_make_secret(&text);
-    fd = account->opener->open(path, account->opener->arg);
-    if (fd < 0 || buffer_read(&text, fd)) {
+    if (!asked || fd < 0 || buffer_read(&text, fd)) {
         code = curl_easy_setopt(easy, by_path, path); // which fails in its own words
     } else {
         struct curl_blob blob = {.data = text.data, .len = text.length, .flags = CURL_BLOB_COPY};
         code = curl_easy_setopt(easy, by_blob, &blob);
     }
-    if (fd >= 0)
-        close(fd);
     buffer_release(&text);
     return code;
 }

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -93,6 +94,39 @@ static void more_are_closed(void **state)
     assert_int_equal(open_files(), before);
 }
 
+// Where there is no place for a descriptor, that is said; what comes later is taken as ever.
+static void no_place_for_a_descriptor(void **state)
+{
+    struct line *line = *state;
+    char text[8] = "";
+    int passed, socket, next = dup(STDERR_FILENO);
+    struct rlimit before, tight;
+    struct broker_reply reply = {0};
+    assert_true(next >= 0);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(broker_give(line->end[0], "lost", 5, STDERR_FILENO), 5);
+    assert_int_equal(broker_give(line->end[0], &reply, sizeof reply, STDERR_FILENO), sizeof reply);
+    assert_int_equal(broker_give(line->end[0], "none", 5, -1), 5);
+    assert_int_equal(broker_give(line->end[0], "late", 5, STDERR_FILENO), 5);
+    tight = (struct rlimit){.rlim_cur = (rlim_t)next, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    int lost = broker_take(line->end[1], text, sizeof text, &passed);
+    broker_answer(line->end[1], &reply, &socket);
+    int none = broker_take(line->end[1], text, sizeof text, &passed);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(lost, -EMFILE);
+    assert_int_equal(reply.error, -EMFILE);
+    assert_int_equal(socket, -1);
+    assert_non_null(strstr(reply.words, "too many open files"));
+    assert_int_equal(none, 5);
+    assert_string_equal(text, "none");
+    assert_int_equal(broker_take(line->end[1], text, sizeof text, &passed), 5);
+    assert_string_equal(text, "late");
+    assert_true(passed >= 0);
+    close(passed);
+}
+
 static void nobody_answers(void **state)
 {
     struct line *line = *state;
@@ -158,6 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(one_descriptor_arrives),
         TEST(more_are_closed),
+        TEST(no_place_for_a_descriptor),
         TEST(nobody_answers),
         TEST(who_dies_with_a_request_answers_so),
         TEST(names_are_bounded),
