@@ -18,7 +18,6 @@ struct config_owner {
     atomic_uint references;
     struct config_arena arena;
     struct config_index index;
-    const struct given_key *given;
 };
 
 static const struct config_owner *owner_of(const struct config *config)
@@ -95,7 +94,6 @@ static int load_text(struct config_owner *owner, struct report *report, const st
     } else if (result == 0) {
         read_tree(&reader, root);
         resolve_config(&reader, root, &owner->config, &owner->index);
-        owner->given = reader.given;
     }
     config_arena_release(&tree_arena);
     if (result < 0)
@@ -177,17 +175,6 @@ const struct config_account *config_find_account(const struct config *config, co
     const struct config_account **found = bsearch(name, owner_of(config)->index.accounts, config->n_accounts,
         sizeof(struct config_account *), compare_account);
     return found ? *found : NULL;
-}
-
-int config_visit_given(const struct config *config, enum config_feature feature,
-    int (*visit)(const char *path, void *arg), void *arg)
-{
-    for (const struct given_key *given = owner_of(config)->given; given; given = given->next) {
-        int result = given->feature == feature ? visit(given->path, arg) : 0;
-        if (result != 0)
-            return result;
-    }
-    return 0;
 }
 
 const char *config_auth_name(enum config_auth auth)

@@ -40,14 +40,6 @@ enum config_syslog { // facilities
     CONFIG_SYSLOG_LOCAL7 = CONFIG_SYSLOG_LOCAL0 + 7,
 };
 
-// Which part of the program acts on a key. BASE is the delivery of mail itself.
-enum config_feature {
-    CONFIG_FEATURE_BASE,
-    CONFIG_FEATURE_OAUTH, // accounts with auth google or microsoft
-    CONFIG_FEATURE_HOOKS,
-    CONFIG_FEATURE_METRICS_LISTEN,
-};
-
 // Names as they stand in the file: "microsoft", "starttls", … Constant strings.
 const char *config_auth_name(enum config_auth auth);
 const char *config_encryption_name(enum config_encryption encryption);
@@ -219,11 +211,5 @@ void config_unref(const struct config *config); // takes NULL
 // Borrowed; NULL where there is none.
 const struct config_tenant *config_find_tenant(const struct config *config, const char *name);
 const struct config_account *config_find_account(const struct config *config, const char *name);
-
-// Calls visit with the path of each key that the file gives a value and that belongs to feature, in the order
-// of the file: "hooks.failed". An account with auth google or microsoft counts as "accounts.NAME.auth". Stops
-// at the first result that is not 0 and returns it.
-int config_visit_given(const struct config *config, enum config_feature feature,
-    int (*visit)(const char *path, void *arg), void *arg);
 
 #endif

@@ -18,35 +18,6 @@ const char *read_copy_text(struct reader *reader, const char *text)
     return copy ? copy : "";
 }
 
-// Whether a value says something: "" and [] say what leaving the key out says.
-static bool says_something(const struct tree_node *node)
-{
-    return node->kind == TREE_SCALAR ? *node->text != '\0' : node->n > 0;
-}
-
-void read_note_given(struct reader *reader, enum config_feature feature, const struct config_path *path)
-{
-    char text[FINDING_PATH_MAX] = "";
-    size_t at = sizeof(text) - 1;
-    for (; path; path = path->up) { // from the end to the front
-        size_t length = strlen(path->name), dot = path->up ? 1 : 0;
-        if (length + dot > at)
-            break;
-        at -= length;
-        memcpy(text + at, path->name, length);
-        if (dot)
-            text[--at] = '.';
-    }
-    struct given_key *given = config_arena_alloc(reader->arena, 1, sizeof(*given));
-    if (!given) {
-        read_out_of_memory(reader);
-        return;
-    }
-    *given = (struct given_key){feature, read_copy_text(reader, text + at), NULL};
-    *reader->given_end = given;
-    reader->given_end = &given->next;
-}
-
 static void report_unknown(struct reader *reader, const struct schema_key *parent,
     const struct tree_node *key, const struct config_path *path)
 {
@@ -150,12 +121,7 @@ static void read_pair(struct reader *reader, const struct schema_key *parent, co
             read_named(reader, key, pair->value, &below);
         return;
     }
-    size_t errors = reader->report->findings->n_errors;
     value_read(&(struct value){reader, key, &below, pair->value, (char *)draft + key->offset});
-    // Of OAuth an account's `auth` speaks for all its keys (resolve_account.c).
-    bool noted = key->feature != CONFIG_FEATURE_BASE && key->feature != CONFIG_FEATURE_OAUTH;
-    if (noted && errors == reader->report->findings->n_errors && says_something(pair->value))
-        read_note_given(reader, key->feature, &below);
 }
 
 static void read_map(struct reader *reader, const struct schema_key *parent, const struct tree_node *node,
@@ -175,7 +141,6 @@ static void read_map(struct reader *reader, const struct schema_key *parent, con
 
 void read_tree(struct reader *reader, const struct tree_node *root)
 {
-    reader->given_end = &reader->given;
     fill_defaults(reader, NULL, &reader->global);
     read_map(reader, NULL, root, (struct config_mark){1, 1}, NULL, &reader->global);
 }

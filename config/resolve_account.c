@@ -175,9 +175,7 @@ static void check_microsoft(struct work *work)
 
 static void check_oauth(struct work *work)
 {
-    struct config_path auth = {&work->path, "auth"};
     bool google = work->account->auth == CONFIG_AUTH_GOOGLE;
-    read_note_given(work->reader, CONFIG_FEATURE_OAUTH, &auth);
     if (!is_given(work, "oauth", "client_id") &&
         !(google && work->account->oauth.flow == CONFIG_FLOW_SERVICE_ACCOUNT))
         complain(work, "oauth", "client_id",

@@ -26,9 +26,6 @@ static const char *const facilities[] = {"none", "mail", "daemon", "user", "loca
 
 #define REQUIRED .flags = SCHEMA_REQUIRED
 #define NEVER    .flags = SCHEMA_NEVER
-#define OAUTH    .feature = CONFIG_FEATURE_OAUTH
-#define HOOKS    .feature = CONFIG_FEATURE_HOOKS
-#define METRICS  .feature = CONFIG_FEATURE_METRICS_LISTEN
 
 // clang-format off
 static const struct schema_key keys[] = {
@@ -45,19 +42,19 @@ static const struct schema_key keys[] = {
     {.path = "accounts.*.auth", .type = SCHEMA_CHOICE, REQUIRED, .choices = auths, A(auth)},
     {.path = "accounts.*.email", .type = SCHEMA_TEXT, .problem = text_address, A(email)},
     {.path = "accounts.*.envelope_from", .type = SCHEMA_CHOICE, .fallback = "account", .choices = envelopes, A(envelope_from)},
-    {.path = "accounts.*.oauth", .type = SCHEMA_MAP, OAUTH},
-    {.path = "accounts.*.oauth.client_id", .type = SCHEMA_TEXT, OAUTH, .problem = text_login, A(oauth.client_id)},
-    {.path = "accounts.*.oauth.client_secret_file", .type = SCHEMA_TEXT, OAUTH, .problem = text_secret_file, A(oauth.client_secret_file)},
-    {.path = "accounts.*.oauth.tenant", .type = SCHEMA_TEXT, OAUTH, .fallback = "common", .problem = text_directory, A(oauth.tenant)},
-    {.path = "accounts.*.oauth.flow", .type = SCHEMA_CHOICE, OAUTH, .fallback = "authorization_code", .choices = flows, A(oauth.flow)},
-    {.path = "accounts.*.oauth.certificate_file", .type = SCHEMA_TEXT, OAUTH, .problem = text_absolute, A(oauth.certificate_file)},
-    {.path = "accounts.*.oauth.key_file", .type = SCHEMA_TEXT, OAUTH, .problem = text_secret_file, A(oauth.key_file)},
-    {.path = "accounts.*.oauth.login", .type = SCHEMA_TEXT, OAUTH, .problem = text_address, A(oauth.login)},
-    {.path = "accounts.*.oauth.authorize_url", .type = SCHEMA_TEXT, OAUTH, .problem = text_url, A(oauth.authorize_url)},
-    {.path = "accounts.*.oauth.token_url", .type = SCHEMA_TEXT, OAUTH, .problem = text_url, A(oauth.token_url)},
-    {.path = "accounts.*.oauth.device_url", .type = SCHEMA_TEXT, OAUTH, .problem = text_url, A(oauth.device_url)},
-    {.path = "accounts.*.oauth.revoke_url", .type = SCHEMA_TEXT, OAUTH, .problem = text_url, A(oauth.revoke_url)},
-    {.path = "accounts.*.oauth.scope", .type = SCHEMA_TEXT, OAUTH, .problem = text_scope, A(oauth.scope)},
+    {.path = "accounts.*.oauth", .type = SCHEMA_MAP},
+    {.path = "accounts.*.oauth.client_id", .type = SCHEMA_TEXT, .problem = text_login, A(oauth.client_id)},
+    {.path = "accounts.*.oauth.client_secret_file", .type = SCHEMA_TEXT, .problem = text_secret_file, A(oauth.client_secret_file)},
+    {.path = "accounts.*.oauth.tenant", .type = SCHEMA_TEXT, .fallback = "common", .problem = text_directory, A(oauth.tenant)},
+    {.path = "accounts.*.oauth.flow", .type = SCHEMA_CHOICE, .fallback = "authorization_code", .choices = flows, A(oauth.flow)},
+    {.path = "accounts.*.oauth.certificate_file", .type = SCHEMA_TEXT, .problem = text_absolute, A(oauth.certificate_file)},
+    {.path = "accounts.*.oauth.key_file", .type = SCHEMA_TEXT, .problem = text_secret_file, A(oauth.key_file)},
+    {.path = "accounts.*.oauth.login", .type = SCHEMA_TEXT, .problem = text_address, A(oauth.login)},
+    {.path = "accounts.*.oauth.authorize_url", .type = SCHEMA_TEXT, .problem = text_url, A(oauth.authorize_url)},
+    {.path = "accounts.*.oauth.token_url", .type = SCHEMA_TEXT, .problem = text_url, A(oauth.token_url)},
+    {.path = "accounts.*.oauth.device_url", .type = SCHEMA_TEXT, .problem = text_url, A(oauth.device_url)},
+    {.path = "accounts.*.oauth.revoke_url", .type = SCHEMA_TEXT, .problem = text_url, A(oauth.revoke_url)},
+    {.path = "accounts.*.oauth.scope", .type = SCHEMA_TEXT, .problem = text_scope, A(oauth.scope)},
     {.path = "accounts.*.server", .type = SCHEMA_SERVERS, .problem = text_server, .max = SCHEMA_SERVERS_MAX,
         .offset = offsetof(struct account_draft, servers)},
     {.path = "accounts.*.encryption", .type = SCHEMA_CHOICE, .fallback = "starttls", .choices = encryptions, A(encryption)},
@@ -119,15 +116,15 @@ static const struct schema_key keys[] = {
     {.path = "log.syslog", .type = SCHEMA_CHOICE, .fallback = "none", .choices = facilities, F(log.syslog)},
     {.path = "metrics", .type = SCHEMA_MAP},
     {.path = "metrics.textfile", .type = SCHEMA_BOOL, .fallback = "true", F(metrics.textfile)},
-    {.path = "metrics.listen", .type = SCHEMA_TEXT, METRICS, .problem = text_listen, F(metrics.listen)},
-    {.path = "hooks", .type = SCHEMA_MAP, HOOKS},
-    {.path = "hooks.sent", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.sent)},
-    {.path = "hooks.deferred", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.deferred)},
-    {.path = "hooks.failed", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.failed)},
-    {.path = "hooks.backlog", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.backlog)},
-    {.path = "hooks.account_paused", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.account_paused)},
-    {.path = "hooks.account_resumed", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.account_resumed)},
-    {.path = "hooks.spool_broken", .type = SCHEMA_ARGV, HOOKS, .max = SCHEMA_ARGV_MAX, F(hooks.spool_broken)},
+    {.path = "metrics.listen", .type = SCHEMA_TEXT, .problem = text_listen, F(metrics.listen)},
+    {.path = "hooks", .type = SCHEMA_MAP},
+    {.path = "hooks.sent", .type = SCHEMA_ARGV, .max = SCHEMA_ARGV_MAX, F(hooks.sent)},
+    {.path = "hooks.deferred", .type = SCHEMA_ARGV, .max = SCHEMA_ARGV_MAX, F(hooks.deferred)},
+    {.path = "hooks.failed", .type = SCHEMA_ARGV, .max = SCHEMA_ARGV_MAX, F(hooks.failed)},
+    {.path = "hooks.backlog", .type = SCHEMA_ARGV, .max = SCHEMA_ARGV_MAX, F(hooks.backlog)},
+    {.path = "hooks.account_paused", .type = SCHEMA_ARGV, .max = SCHEMA_ARGV_MAX, F(hooks.account_paused)},
+    {.path = "hooks.account_resumed", .type = SCHEMA_ARGV, .max = SCHEMA_ARGV_MAX, F(hooks.account_resumed)},
+    {.path = "hooks.spool_broken", .type = SCHEMA_ARGV, .max = SCHEMA_ARGV_MAX, F(hooks.spool_broken)},
     {.path = "hooks.timeout", .type = SCHEMA_DURATION, .fallback = "30s", .min = SECOND, .max = HOUR, F(hooks.timeout_ms)},
     {.path = "hooks.backlog_age", .type = SCHEMA_DURATION, .fallback = "15m", .min = SECOND, .max = 365 * DAY, F(hooks.backlog_age_ms)},
 };

@@ -68,12 +68,11 @@ struct schema_key {
     const char *path; // "accounts.*.tls.verify"
     enum schema_type type;
     unsigned flags;
-    enum config_feature feature; // which part of the program acts on it
-    const char *fallback;        // the default as the file would have it; NULL: none, or resolve.c knows
-    int64_t min, max;            // of counts, durations (ms) and sizes (octets)
-    const char *const *choices;  // NULL-terminated
-    schema_problem *problem;     // of a text that is not empty
-    size_t offset;               // in the draft: of the account, of the tenant, or of the file
+    const char *fallback;       // the default as the file would have it; NULL: none, or resolve.c knows
+    int64_t min, max;           // of counts, durations (ms) and sizes (octets)
+    const char *const *choices; // NULL-terminated
+    schema_problem *problem;    // of a text that is not empty
+    size_t offset;              // in the draft: of the account, of the tenant, or of the file
 };
 
 // All rows; a row's children stand behind it.

@@ -20,7 +20,7 @@
 // that was refused, and logins keep their distance (login_pace). So a limit that nobody configured is hit
 // once, and then kept.
 //
-// Persisted (parks and day counts): STATE/accounts.json, see account_load_all and account_save_all. An
+// Persisted (parks and day counts): STATE/accounts.json, see account_load_all and account_store. An
 // account that was refused for its credentials comes back open and is probed at once, since somebody may have
 // restarted the agent because it was mended.
 #ifndef OUTTRAY_AGENT_DELIVERY_ACCOUNT_H
@@ -157,8 +157,7 @@ enum account_change account_mended(struct account *account);
 // ignored by the caller with a warning, the accounts are untouched then. Accounts of the file that are not
 // given are left out of the next save.
 int account_load_all(int state_fd, struct account *const *accounts, size_t n, int64_t boot, int64_t wall);
-int account_save_all(int state_fd, struct account *const *accounts, size_t n, int64_t boot, int64_t wall);
-// The same text without the file, for who saves on another thread: free(3). NULL where memory is short.
+// The text of the file, which another thread may store: free(3). NULL where memory is short.
 char *account_encode_all(struct account *const *accounts, size_t n, int64_t boot, int64_t wall);
 int account_store(int state_fd, const char *text);
 

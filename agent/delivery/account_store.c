@@ -29,11 +29,6 @@ static void json_drop(json_t **json)
     json_decref(*json);
 }
 
-static void text_free(char **text)
-{
-    free(*text);
-}
-
 // A server's words may hold any octets: what is not plain ASCII goes into the file as a question mark.
 static json_t *json_words(const char *words)
 {
@@ -94,17 +89,6 @@ char *account_encode_all(struct account *const *accounts, size_t n, int64_t boot
 int account_store(int state_fd, const char *text)
 {
     return file_replace(state_fd, ACCOUNTS_FILE, text, strlen(text), 0600, FILE_DURABLE);
-}
-
-int account_save_all(int state_fd, struct account *const *accounts, size_t n, int64_t boot, int64_t wall)
-{
-    __attribute__((cleanup(text_free))) char *text = account_encode_all(accounts, n, boot, wall);
-    if (!text)
-        return -ENOMEM;
-    int error = account_store(state_fd, text);
-    for (size_t i = 0; i < n && !error; i++)
-        accounts[i]->changed = false;
-    return error;
 }
 
 // What one member of the file says, checked before anything is applied.

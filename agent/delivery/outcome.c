@@ -4,22 +4,6 @@
 #include <assert.h>
 #include <string.h>
 
-static const char *const verdict_names[] = {
-    [VERDICT_SENT] = "sent",
-    [VERDICT_RETRY] = "retry",
-    [VERDICT_REJECT_RECIPIENT] = "reject_recipient",
-    [VERDICT_REJECT_MESSAGE] = "reject_message",
-    [VERDICT_ACCOUNT_THROTTLED] = "account_throttled",
-    [VERDICT_ACCOUNT_CREDENTIALS] = "account_credentials",
-    [VERDICT_ACCOUNT_UNREACHABLE] = "account_unreachable",
-    [VERDICT_SPOOL] = "spool",
-};
-
-const char *verdict_name(enum verdict verdict)
-{
-    return verdict_names[verdict];
-}
-
 static bool verdict_is_account(enum verdict verdict)
 {
     return verdict == VERDICT_ACCOUNT_THROTTLED || verdict == VERDICT_ACCOUNT_CREDENTIALS ||

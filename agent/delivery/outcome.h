@@ -20,7 +20,6 @@ enum verdict {
     VERDICT_ACCOUNT_UNREACHABLE, // no connection, TLS failure, protocol trouble during set-up
     VERDICT_SPOOL,               // our own disk
 };
-const char *verdict_name(enum verdict verdict);
 
 struct outcome {
     enum verdict verdict;

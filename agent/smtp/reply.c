@@ -192,9 +192,3 @@ bool reply_parse(const char *text, struct smtp_reply *ret_reply)
     reply_copy(ret_reply, &reader.reply);
     return true;
 }
-
-bool reply_enhanced_is(const struct smtp_reply *reply, int class_digit, int subject, int detail)
-{
-    return reply->enhanced[0] != 0 && (class_digit < 0 || reply->enhanced[0] == class_digit) &&
-           (subject < 0 || reply->enhanced[1] == subject) && (detail < 0 || reply->enhanced[2] == detail);
-}

@@ -44,7 +44,4 @@ void reply_copy(struct smtp_reply *to, const struct smtp_reply *from);
 // Whether both say the same, word for word.
 bool reply_same(const struct smtp_reply *a, const struct smtp_reply *b);
 
-// Whether the enhanced code of reply is class.subject.detail; -1 matches anything.
-bool reply_enhanced_is(const struct smtp_reply *reply, int class_digit, int subject, int detail);
-
 #endif

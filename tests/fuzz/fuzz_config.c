@@ -12,13 +12,6 @@ static const char *check_mailbox(const char *text)
     return problem;
 }
 
-static int visit(const char *path, void *arg)
-{
-    (void)arg;
-    EXPECT(path && *path);
-    return 0;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct config_checks checks = {.address = address_problem, .mailbox = check_mailbox};
@@ -44,8 +37,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         for (size_t i = 0; i < config->n_accounts; i++)
             EXPECT(config->accounts[i].n_servers > 0 && *config->accounts[i].email);
-        for (enum config_feature feature = 0; feature < 4; feature++)
-            (void)config_visit_given(config, feature, visit, NULL);
         config_unref(config);
     }
     config_findings_release(&findings);

@@ -37,6 +37,21 @@ static inline struct smtp_reply reply_of(const char *text)
     return reply;
 }
 
+static inline const char *verdict_name(enum verdict verdict)
+{
+    static const char *const names[] = {
+        [VERDICT_SENT] = "sent",
+        [VERDICT_RETRY] = "retry",
+        [VERDICT_REJECT_RECIPIENT] = "reject_recipient",
+        [VERDICT_REJECT_MESSAGE] = "reject_message",
+        [VERDICT_ACCOUNT_THROTTLED] = "account_throttled",
+        [VERDICT_ACCOUNT_CREDENTIALS] = "account_credentials",
+        [VERDICT_ACCOUNT_UNREACHABLE] = "account_unreachable",
+        [VERDICT_SPOOL] = "spool",
+    };
+    return names[verdict];
+}
+
 static inline bool is_account(enum verdict verdict)
 {
     return verdict == VERDICT_ACCOUNT_THROTTLED || verdict == VERDICT_ACCOUNT_CREDENTIALS ||

@@ -204,52 +204,6 @@ static void every_key(void **state)
     loaded_release(&loaded);
 }
 
-static int collect(const char *path, void *arg)
-{
-    fprintf(arg, "%s ", path);
-    return 0;
-}
-
-static int stop(const char *path, void *arg)
-{
-    (void)path;
-    ++*(int *)arg;
-    return 7;
-}
-
-static void given_keys_of_a_feature(void **state)
-{
-    (void)state;
-    struct loaded loaded;
-    load_good(&loaded,
-        "version: 1\ndomain: d.example\n"
-        "accounts:\n"
-        "  a: {auth: google, email: a@g.example, oauth: {client_id: x, client_secret_file: /s}}\n"
-        "  b: {auth: none, server: s.example}\n"
-        "tenants: {t: {account: a}}\n"
-        "metrics: {listen: \"\"}\n"
-        "hooks: {account_paused: [/bin/true], failed: [], account_resumed: [/bin/true]}\n",
-        "");
-    static const char *const expected[] = {
-        [CONFIG_FEATURE_OAUTH] = "accounts.a.auth ",
-        [CONFIG_FEATURE_HOOKS] = "hooks.account_paused hooks.account_resumed ",
-        [CONFIG_FEATURE_METRICS_LISTEN] = "",
-    };
-    for (unsigned i = CONFIG_FEATURE_OAUTH; i <= CONFIG_FEATURE_METRICS_LISTEN; i++) {
-        char *text = NULL;
-        size_t size;
-        FILE *out = open_memstream(&text, &size);
-        assert_int_equal(config_visit_given(loaded.config, i, collect, out), 0);
-        fclose(out);
-        assert_string_equal(text, expected[i]);
-        free(text);
-    }
-    int calls = 0;
-    assert_int_equal(config_visit_given(loaded.config, CONFIG_FEATURE_HOOKS, stop, &calls), 7);
-    assert_int_equal(calls, 1);
-    loaded_release(&loaded);
-}
-
 static void references(void **state)
 {
     (void)state;
@@ -316,7 +270,6 @@ int main(void)
         cmocka_unit_test(defaults),
         cmocka_unit_test(account_defaults),
         cmocka_unit_test(every_key),
-        cmocka_unit_test(given_keys_of_a_feature),
         cmocka_unit_test(references),
         cmocka_unit_test(aliases),
         cmocka_unit_test(many_tenants),
