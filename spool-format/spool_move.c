@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h> // renameat2
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define NEAR      16  // variants on each side of a name that are searched for its status
@@ -133,6 +134,11 @@ int spool_find_inode(int dir, const char *name, ino_t inode, char ret_name[stati
         gap = r == TAKEN_NOT ? gap + 1 : 0;
     }
     return 0;
+}
+
+int spool_lock(int fd)
+{
+    return TEMP_FAILURE_RETRY(flock(fd, LOCK_EX | LOCK_NB)) < 0 ? -errno : 0;
 }
 
 // The message lies in the target already: only its old name is left to remove.

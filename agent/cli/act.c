@@ -52,11 +52,35 @@ void act_gone(const struct spool_tenant *spool, struct act_item *item)
         act_words(item, "was moved to %s/ in this moment; try again", spool_state_name(item->at));
 }
 
+// An agent that delivers what lies in new/ has its lock. 0 with *ret_fd to be closed after the move, or -1
+// where the file cannot be locked by us; -EWOULDBLOCK.
+static int lock_new(const struct spool_tenant *spool, const struct picked *picked, int *ret_fd)
+{
+    int fd = picked->state == SPOOL_NEW ? openat(spool->dir[SPOOL_NEW], picked->name,
+                                              O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+                                        : -1;
+    int error = fd < 0 ? 0 : spool_lock(fd);
+    *ret_fd = fd;
+    if (error != -EWOULDBLOCK)
+        return 0;
+    close(fd);
+    return error;
+}
+
 bool act_move(struct act *act, const struct spool_tenant *spool, struct act_item *item, enum spool_state to)
 {
     const struct picked *picked = item->picked;
     struct stat stat;
-    int error = spool_move(spool, picked->state, picked->name, picked->inode, to, item->name);
+    int fd;
+    int error = lock_new(spool, picked, &fd);
+    if (error) {
+        item->outcome = ACT_BUSY;
+        act_words(item, "%s", act_busy);
+        return false;
+    }
+    error = spool_move(spool, picked->state, picked->name, picked->inode, to, item->name);
+    if (fd >= 0)
+        close(fd);
     if (error == -ENOENT) {
         act_gone(spool, item);
         return false;

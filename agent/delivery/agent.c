@@ -21,7 +21,9 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#define AGENT_HELD_PART 8 // of the descriptors that the process may have
+// Of the descriptors that the process may have.
+#define AGENT_HELD_PART   8 // for names read ahead
+#define AGENT_LOCKED_PART 4 // for claimed messages
 
 static int agent_fail(int code, const char *what, const char *path, int error)
 {
@@ -66,6 +68,7 @@ static int agent_open_directories(struct agent *agent, const struct config *conf
 static int agent_start_desks(struct dispatch *dispatch)
 {
     moves_init(&dispatch->moves);
+    settle_init(dispatch);
     filing_init(&dispatch->filing_state, dispatch->log, &dispatch->moves);
     struct desk_params intake = {
         .name = "intake", .loop = dispatch->loop, .batch = intake_batch, .arg = &dispatch->moves};
@@ -164,6 +167,7 @@ static void agent_stop(struct agent *agent)
     if (dispatch->intake && dispatch->config)
         agent_write_state(agent);
     desk_stop(dispatch->intake);
+    settle_stop(dispatch);
     moves_release(&dispatch->moves);
     listener_free(agent->listener);
     keeper_free(dispatch->keeper);
@@ -187,7 +191,12 @@ static void agent_stop(struct agent *agent)
     config_unref(dispatch->config);
 }
 
-// Names read ahead may hold a part of the descriptors.
+static size_t at_most(rlim_t n, size_t most)
+{
+    return n < most ? (size_t)n : most;
+}
+
+// Names read ahead and claimed messages may hold parts of the descriptors.
 static void agent_raise_limits(struct dispatch *dispatch)
 {
     struct rlimit files;
@@ -196,9 +205,8 @@ static void agent_raise_limits(struct dispatch *dispatch)
             files.rlim_cur = files.rlim_max;
             (void)setrlimit(RLIMIT_NOFILE, &files);
         }
-        dispatch->held_max = files.rlim_max / AGENT_HELD_PART < BACKLOG_HELD_MAX
-                                 ? files.rlim_max / AGENT_HELD_PART
-                                 : BACKLOG_HELD_MAX;
+        dispatch->held_max = at_most(files.rlim_max / AGENT_HELD_PART, BACKLOG_HELD_MAX);
+        dispatch->locked_max = at_most(files.rlim_max / AGENT_LOCKED_PART, DISPATCH_CLAIMED_MAX);
     }
     (void)prctl(PR_SET_DUMPABLE, 0); // secrets must not get into core files
 }

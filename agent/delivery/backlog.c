@@ -98,7 +98,7 @@ static struct backlog_entry *backlog_find(
 
 static bool backlog_grow(struct backlog *backlog)
 {
-    if (backlog->n_new + backlog->n_deferred < backlog->n_slots)
+    if (backlog->n_new + backlog->n_claimed + backlog->n_deferred < backlog->n_slots)
         return true;
     size_t n = backlog->n_slots ? backlog->n_slots * 2 : BACKLOG_SLOTS_FIRST;
     struct backlog_entry **slots = calloc(n, sizeof(struct backlog_entry *));
@@ -212,8 +212,40 @@ void backlog_drop(struct backlog *backlog, struct backlog_entry *entry)
     while (*at != entry)
         at = &(*at)->chain;
     *at = entry->chain;
-    *(entry->from == SPOOL_NEW ? &backlog->n_new : &backlog->n_deferred) -= 1;
+    *(entry->claimed              ? &backlog->n_claimed
+        : entry->from == SPOOL_NEW ? &backlog->n_new
+                                   : &backlog->n_deferred) -= 1;
     entry_free(backlog, entry);
+}
+
+void backlog_claimed(struct backlog *backlog, struct backlog_entry *entry)
+{
+    entry->claimed = true;
+    entry->again = false;
+    backlog->n_new--;
+    backlog->n_claimed++;
+}
+
+void backlog_unclaim(struct backlog *backlog, struct backlog_entry *entry)
+{
+    entry->claimed = false;
+    entry->sure = true;
+    backlog->n_claimed--;
+    backlog->n_new++;
+    list_append(backlog, entry);
+}
+
+void backlog_end_claim(struct backlog *backlog, struct backlog_entry *entry)
+{
+    if (!entry->again) {
+        backlog_drop(backlog, entry);
+        return;
+    }
+    entry->high = false;
+    entry->regular = false;
+    entry->settles = entry->unreadable = 0;
+    entry->size = entry->mtime = -1;
+    backlog_unclaim(backlog, entry);
 }
 
 void backlog_forget(struct backlog *backlog)
@@ -249,6 +281,7 @@ struct backlog_entry *backlog_add_new(struct backlog *backlog, const char *name,
 {
     struct backlog_entry *entry = backlog_find(backlog, name, SPOOL_NEW);
     if (entry) {
+        entry->again |= entry->claimed && sure;
         if (sure && !entry->sure) {
             entry->sure = true;
             if (entry->state == BACKLOG_LATER) {

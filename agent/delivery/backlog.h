@@ -5,8 +5,9 @@
 // a later scan of the directory finds it again. The directory is the truth, this is a read-ahead.
 //
 // An entry is waiting (ready to be claimed), later (in the heap: a deferred message before its time, or a
-// file that may still be written to), or busy (its claim is under way). backlog_next hands out due deferred
-// messages and new ones in turn, high priority first. Times are clock_boot.
+// file that may still be written to), or busy (its claim is under way, or its message was claimed and lies in
+// new/ still). backlog_next hands out due deferred messages and new ones in turn, high priority first. Times
+// are clock_boot.
 #ifndef OUTTRAY_AGENT_DELIVERY_BACKLOG_H
 #define OUTTRAY_AGENT_DELIVERY_BACKLOG_H
 
@@ -36,6 +37,8 @@ struct backlog_entry {
     bool sure;                // known to be complete (renamed or closed), not only seen by a scan
     bool regular;             // was a regular file when it was looked at
     bool high;                // X-Outtray-Priority: high
+    bool claimed;             // busy: its message is under way and has not left new/
+    bool again;               // and a file came into new/ by this name meanwhile
     unsigned char settles;    // how often it was put off because it may still be written to
     unsigned char unreadable; // how often the disk did not give it
     int64_t size, mtime;      // as last seen where it was put off; -1: not seen
@@ -61,6 +64,7 @@ struct backlog {
     struct backlog_entry **heap; // LATER, by due
     size_t n_heap, heap_size;
     size_t n_new, n_deferred; // entries, busy ones included
+    size_t n_claimed;         // entries whose messages are claimed: not among n_new
     size_t n_waiting;
     struct backlog_total *all; // of all backlogs together; borrowed, NULL: not counted
     bool more_new;             // new/ holds names that found no room
@@ -90,6 +94,13 @@ struct backlog_entry *backlog_add_deferred(
 
 // Puts a busy entry off until due (its file may still be written to).
 void backlog_put_off(struct backlog *backlog, struct backlog_entry *entry, int64_t due);
+// The message of a busy entry is claimed where it lies: its name stays known, so that nobody reads it again,
+// and takes no room any more.
+void backlog_claimed(struct backlog *backlog, struct backlog_entry *entry);
+// It has left new/: forgets the entry, or has it wait where another file came by its name.
+void backlog_end_claim(struct backlog *backlog, struct backlog_entry *entry);
+// It was given back and waits again.
+void backlog_unclaim(struct backlog *backlog, struct backlog_entry *entry);
 // Forgets an entry in any state.
 void backlog_drop(struct backlog *backlog, struct backlog_entry *entry);
 // Forgets every entry that is not busy.

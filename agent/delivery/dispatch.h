@@ -12,6 +12,7 @@
 #include "agent/delivery/events.h"
 #include "agent/delivery/filing.h"
 #include "agent/delivery/pool.h"
+#include "agent/delivery/settle.h"
 #include "agent/delivery/tenant.h"
 #include "agent/delivery/watch.h"
 
@@ -47,6 +48,8 @@ struct dispatch {
     struct backlog_total backlogs;         // of all tenants
     struct backlog_total refills;          // what refills under way may add to it
     size_t held_max;                       // files that names read ahead may hold open
+    size_t locked_max;                     // and those that are claimed; further ones are moved and closed
+    struct settle settle;
     unsigned claimed;                      // messages claimed, of all tenants
     struct tenant *surveys, *surveys_last; // whose survey waits for its turn, linked by next_survey
     unsigned n_surveys;                    // under way
@@ -88,7 +91,7 @@ void dispatch_pump(struct dispatch *dispatch);
 // The spool's disk failed: nothing is claimed any more (dispatch.c).
 void dispatch_spool_trouble(struct dispatch *dispatch);
 
-// Claims one entry of the tenant's backlog. False where memory is short.
+// Claims one entry of the tenant's backlog (dispatch_claims.c). False where memory is short.
 bool dispatch_claim(struct dispatch *dispatch, struct tenant *tenant, struct backlog_entry *entry);
 // Refills a tenant's backlog from its directory where it runs low and there is more.
 void dispatch_refill(struct dispatch *dispatch, struct tenant *tenant);
@@ -97,6 +100,8 @@ bool dispatch_may_claim(const struct dispatch *dispatch);
 
 // Hands a concluded message to the filing desk; message->filing is set.
 void dispatch_file(struct dispatch *dispatch, struct message *message);
+// Ends a claim and the message with it: it is filed, or was never ours.
+void dispatch_end_claim(struct dispatch *dispatch, struct message *message);
 // Could not be concluded (memory): put back, try again later.
 void dispatch_give_up(struct dispatch *dispatch, struct message *message, int error);
 

@@ -1,6 +1,7 @@
 // Filing outcomes (filing desk).
 #include "filing.h"
 #include "agent/base/clock.h"
+#include "agent/delivery/claim.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -81,7 +82,7 @@ static int filing_identify(struct message *message)
         return 0;
     int fd = message->fd;
     if (fd < 0)
-        fd = openat(message->dirs->spool->dir[SPOOL_CUR], message->name,
+        fd = openat(message->dirs->spool->dir[message->place], message->name,
             O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return errno == EACCES ? 0 : -errno; // unreadable: known by inode and size alone
@@ -128,37 +129,75 @@ static int filing_record(struct filing *filing, struct message *message)
 static int filing_move(struct filing *filing, struct message *message, enum spool_state to)
 {
     filing_take_turn(filing);
-    int error =
-        spool_move_known(message->dirs->spool, SPOOL_CUR, message->name, &message->stat, to, message->name);
+    int error = claim_file(message, to);
     if (error)
         return error;
     message->filed_in = to;
-    filing_touch(filing, message, to, SPOOL_CUR);
+    filing_touch(filing, message, to, message->place);
     return 0;
+}
+
+static int filing_return(struct filing *filing, struct message *message)
+{
+    message->filed_in = message->origin;
+    if (message->place == message->origin)
+        return 0;
+    filing_take_turn(filing);
+    return claim_return(message);
+}
+
+// What has a status is no matter of a moment: it lies in cur/, where nobody takes it away.
+static int filing_settle(struct filing *filing, struct message *message)
+{
+    if (message->place == SPOOL_CUR)
+        return 0;
+    filing_take_turn(filing);
+    return claim_move(message);
 }
 
 static int filing_place(struct filing *filing, struct message *message)
 {
     char chosen[SPOOL_NAME_SIZE];
-    int error = 0;
-    switch (message->filing) {
-    case FILING_RECORD:
-        return filing_record(filing, message);
-    case FILING_RETURN:
-        message->filed_in = message->origin;
-        filing_take_turn(filing);
-        return spool_move(message->dirs->spool, SPOOL_CUR, message->name, message->stat.st_ino,
-            message->origin, message->name);
-    case FILING_SENT:
+    bool fails = message->filing == FILING_FAIL;
+    if (message->filing == FILING_SENT)
         return filing_move(filing, message, SPOOL_SENT);
-    case FILING_DEFER:
-    case FILING_FAIL:
-        message->filed_in = message->filing == FILING_FAIL ? SPOOL_FAILED : SPOOL_DEFERRED;
-        filing_end_turn(filing);
-        error = filing_write_status(message, message->filed_in, chosen);
-        return error ? error : filing_move(filing, message, message->filed_in);
-    }
-    return error;
+    if (message->filing == FILING_RETURN)
+        return filing_return(filing, message);
+    int error = filing_settle(filing, message);
+    if (error || message->filing == FILING_RECORD)
+        return error ? error : filing_record(filing, message);
+    message->filed_in = fails ? SPOOL_FAILED : SPOOL_DEFERRED;
+    filing_end_turn(filing);
+    error = filing_write_status(message, message->filed_in, chosen);
+    return error ? error : filing_move(filing, message, message->filed_in);
+}
+
+// Its file was taken out of new/ while it was on its way. Wherever it is now, it may come back: who has it is
+// written down.
+static int filing_remember(struct filing *filing, struct message *message)
+{
+    struct stat stat;
+    bool anybody = false;
+    for (size_t i = 0; message->outgoing && i < message->outgoing->n_recipients; i++)
+        anybody |= message->recipient_state[i] == STATUS_SENT;
+    if (!anybody || message->fd < 0 || fstat(message->fd, &stat) || stat.st_nlink == 0)
+        return 0;
+    int error = message_need_status(message);
+    struct timespec at = clock_timespec(clock_wall());
+    for (size_t i = 0; !error && i < message->outgoing->n_recipients; i++)
+        if (message->recipient_state[i] == STATUS_SENT)
+            error = status_set_recipient(message->status, i, STATUS_SENT, message->detail, &at);
+    return error ? error : filing_record(filing, message);
+}
+
+// Where its file is gone, -ENOENT: there is nothing to be filed.
+static int filing_place_or_remember(struct filing *filing, struct message *message)
+{
+    int error = filing_place(filing, message);
+    if ((error != -ENOENT && error != 1) || message->place != SPOOL_NEW)
+        return error;
+    error = filing_remember(filing, message);
+    return error ? error : -ENOENT;
 }
 
 // A status file that the message has left behind elsewhere goes once its new place is durable.
@@ -216,9 +255,13 @@ static void filing_finish(struct filing *filing, struct desk *desk, struct desk_
         struct message *message = (struct message *)job;
         if (error && !message->error)
             message->error = error;
-        if (message->error)
+        if (message->filing != FILING_RECORD)
+            claim_unlock(message);
+        bool taken = message->error == -ENOENT && message->place == SPOOL_NEW; // sent, and nothing to file
+        if (message->error && !(taken && message->filing == FILING_SENT))
             continue;
-        filing_drop_old_status(message);
+        if (!taken)
+            filing_drop_old_status(message);
         if (lines.text.length + message->lines.text.length > LOG_LINES_MAX)
             log_write(filing->log, &lines);
         if (message->lines.text.length)
@@ -244,9 +287,16 @@ static void filing_work(struct filing *filing, struct desk *desk, struct desk_jo
         first = (struct desk_job *)job->item.next;
         job->item.next = NULL;
         desk_beat(desk);
+        if (job->run) {
+            filing_end_turn(filing);
+            job->run(job);
+            desk_return(desk, job);
+            first = first || rounds++ == FILING_ROUNDS ? first : desk_more(desk);
+            continue;
+        }
         int error = atomic_load(&filing->broken);
         if (!error)
-            error = filing_place(filing, message);
+            error = filing_place_or_remember(filing, message);
         if (filing_is_disk_failure(error))
             filing_break(filing, error);
         bool hold =

@@ -2,6 +2,7 @@
 #include "intake.h"
 #include "agent/base/clock.h"
 #include "agent/compose/key.h"
+#include "agent/delivery/claim.h"
 #include "agent/delivery/scan.h"
 #include "agent/delivery/unreadable.h"
 
@@ -174,16 +175,10 @@ static int intake_allocate(struct message *message)
     return all ? 0 : -ENOMEM;
 }
 
-static int intake_move_back(struct message *message)
-{
-    return spool_move(
-        message->dirs->spool, SPOOL_CUR, message->name, message->stat.st_ino, message->origin, message->name);
-}
-
 // Puts a claimed message back: we could not look at it.
 static enum claim_result intake_put_back(struct message *message, int error)
 {
-    int moved = intake_move_back(message);
+    int moved = claim_return(message);
     message->error = moved ? moved : error;
     return CLAIM_LATER;
 }
@@ -195,7 +190,7 @@ static enum claim_result intake_unread(struct message *message, int error)
         return intake_put_back(message, error);
     if (!unreadable_mark(message))
         message->origin = SPOOL_NEW;
-    int moved = intake_move_back(message);
+    int moved = claim_return(message);
     message->error = moved ? moved : error;
     return moved ? CLAIM_LATER : CLAIM_UNREADABLE;
 }
@@ -216,7 +211,10 @@ static int intake_claim_key(struct message *message)
     struct spool_key key = {0}, first;
     char digest[SPOOL_KEY_DIGEST];
     int64_t now = clock_wall();
-    int error = TEMP_FAILURE_RETRY(fsync(message->fd)) < 0 ? -errno : spool_sync(spool, SPOOL_CUR);
+    int error = claim_move(message); // a key is no matter of moments: see claim.h
+    if (error)
+        return error < 0 ? error : -ENOENT;
+    error = TEMP_FAILURE_RETRY(fsync(message->fd)) < 0 ? -errno : spool_sync(spool, SPOOL_CUR);
     if (!error)
         error = status_identify(&identity, message->fd);
     if (!error)
@@ -260,10 +258,8 @@ static enum claim_result intake_compose(struct message *message)
                     : 1;
     if (error || first < 0)
         return intake_put_back(message, error ? error : first);
-    if (message->outgoing->body.fd < 0) {
-        close(message->fd); // small messages are in memory whole
-        message->fd = -1;
-    }
+    if (message->outgoing->body.fd < 0 && message->place == SPOOL_CUR)
+        claim_unlock(message); // small messages are in memory whole
     if (first == 0)
         return CLAIM_REPEAT;
     int64_t now = clock_wall();
@@ -304,16 +300,6 @@ static int intake_look(struct message *message)
     return S_ISREG(message->stat.st_mode) ? 0 : -ENOTSUP;
 }
 
-// Whether what was claimed is what was opened: between the two another may have taken that one, and a
-// producer put a new file there. 1, 0, or negative errno.
-static int intake_is_same(const struct message *message)
-{
-    struct stat claimed;
-    if (fstatat(message->dirs->spool->dir[SPOOL_CUR], message->name, &claimed, AT_SYMLINK_NOFOLLOW))
-        return -errno;
-    return claimed.st_ino == message->stat.st_ino;
-}
-
 // What made the entry due may be older than the attempt that deferred the message again.
 static bool intake_is_due(struct message *message)
 {
@@ -324,11 +310,16 @@ static bool intake_is_due(struct message *message)
     return false;
 }
 
-// How a claim ends that found an error before anything was moved.
+// How a claim ends that found an error; nothing is moved. Where another file has the name now, that one has
+// its own turn.
 static enum claim_result intake_refuse(struct message *message, int error)
 {
     message->error = error;
-    return error == -ENOENT ? CLAIM_GONE : error == -ENOTSUP ? CLAIM_IGNORED : CLAIM_LATER;
+    return error == -ENOENT        ? CLAIM_GONE
+           : error == -EWOULDBLOCK ? CLAIM_TAKEN
+           : error == 1             ? CLAIM_UNSETTLED
+           : error == -ENOTSUP     ? CLAIM_IGNORED
+                                   : CLAIM_LATER;
 }
 
 enum claim_result intake_examine(struct message *message)
@@ -348,24 +339,20 @@ enum claim_result intake_examine(struct message *message)
         return CLAIM_NOT_DUE;
     if (!intake_is_settled(message, &message->stat))
         return CLAIM_UNSETTLED;
+    error = claim_lock(message);
+    if (error)
+        return intake_refuse(message, error);
     return intake_is_leftover(message, &message->stat) ? CLAIM_GONE : CLAIM_READY;
 }
 
 enum claim_result intake_move(struct message *message)
 {
-    int error = spool_move(
-        message->dirs->spool, message->origin, message->name, message->stat.st_ino, SPOOL_CUR, message->name);
+    int error = claim_move(message);
     return error ? intake_refuse(message, error) : CLAIM_READY;
 }
 
 enum claim_result intake_read(struct message *message)
 {
-    int same = intake_is_same(message);
-    if (same == 1)
-        return message->unreadable ? intake_fault(message, "the agent may not read the file (mode or owner)")
-                                   : intake_compose(message);
-    if (same < 0)
-        return same == -ENOENT ? CLAIM_GONE : intake_put_back(message, same);
-    (void)intake_put_back(message, 0);
-    return CLAIM_UNSETTLED; // the new file has its own turn
+    return message->unreadable ? intake_fault(message, "the agent may not read the file (mode or owner)")
+                               : intake_compose(message);
 }

@@ -20,13 +20,25 @@ static void intake_examine_all(struct desk_job *first, const struct desk_job *en
         ((struct message *)job)->examined = now;
 }
 
-static void intake_move_all(struct desk_job *first, const struct desk_job *end)
+static bool intake_is_to_move(const struct desk_job *job)
 {
-    for (struct desk_job *job = first; job != end; job = (struct desk_job *)job->item.next) {
-        struct message *message = (struct message *)job;
-        if (message->claim == CLAIM_READY)
-            message->claim = intake_move(message);
-    }
+    const struct message *message = (const struct message *)job;
+    return message->claim == CLAIM_READY && !message->keep_lock;
+}
+
+// Renames those that a lock does not claim.
+static void intake_move_all(struct moves *moves, struct desk_job *first, const struct desk_job *end)
+{
+    struct desk_job *job = first;
+    while (job != end && !intake_is_to_move(job))
+        job = (struct desk_job *)job->item.next;
+    if (job == end)
+        return;
+    moves_begin(moves);
+    for (; job != end; job = (struct desk_job *)job->item.next)
+        if (intake_is_to_move(job))
+            ((struct message *)job)->claim = intake_move((struct message *)job);
+    moves_end(moves);
 }
 
 static void intake_read_message(struct desk_job *job)
@@ -40,7 +52,7 @@ void intake_claim(struct desk_job *job)
 {
     const struct desk_job *end = (struct desk_job *)job->item.next;
     intake_examine_all(job, end);
-    intake_move_all(job, end);
+    intake_move_all(NULL, job, end);
     intake_read_message(job);
 }
 
@@ -76,7 +88,6 @@ struct intake {
     struct intake_list express; // claims that go before those that wait
     struct intake_list waiting; // claims
     struct intake_list others;  // jobs that are no claims
-    struct intake_list moved;   // claims whose names are in cur/, to be read
     struct intake_list done;    // to go back to the wire thread
 };
 
@@ -87,44 +98,20 @@ static void intake_return(struct intake *intake)
     intake->done = (struct intake_list){0};
 }
 
-// Reads the first of those that were renamed; a few go back to the wire thread together.
-static void intake_read_one(struct intake *intake)
-{
-    struct desk_job *job = intake_list_take(&intake->moved);
-    intake_read_message(job);
-    intake_list_add(&intake->done, job);
-    desk_beat(intake->desk);
-    if (intake->done.n >= INTAKE_RETURN)
-        intake_return(intake);
-}
-
-// Nothing that was renamed waits for what comes now.
-static void intake_finish(struct intake *intake)
-{
-    while (intake->moved.first)
-        intake_read_one(intake);
-    intake_return(intake);
-}
-
-// Looks at a group and renames it. What was renamed before is read meanwhile, as long as another desk has the
-// turn, and then the rest of it.
+// Claims a group and reads it; a few go back to the wire thread together.
 static void intake_group(struct intake *intake, struct intake_list group)
 {
     intake_examine_all(group.first, NULL);
     desk_beat(intake->desk);
-    while (!moves_try(intake->moves)) {
-        if (!intake->moved.first) {
-            moves_begin(intake->moves);
-            break;
-        }
-        intake_read_one(intake);
+    intake_move_all(intake->moves, group.first, NULL);
+    while (group.first) {
+        struct desk_job *job = intake_list_take(&group);
+        desk_beat(intake->desk);
+        intake_read_message(job);
+        intake_list_add(&intake->done, job);
+        if (intake->done.n >= INTAKE_RETURN)
+            intake_return(intake);
     }
-    intake_move_all(group.first, NULL);
-    moves_end(intake->moves);
-    desk_beat(intake->desk);
-    while (intake->moved.first)
-        intake_read_one(intake);
-    intake->moved = group;
 }
 
 static struct intake_list intake_cut(struct intake_list *waiting)
@@ -149,7 +136,7 @@ static void intake_collect(struct intake *intake, struct desk_job *first)
 // Jobs that are no claims may take long.
 static void intake_run_others(struct intake *intake)
 {
-    intake_finish(intake);
+    intake_return(intake);
     while (intake->others.first) {
         struct desk_job *job = intake_list_take(&intake->others);
         job->item.next = NULL;
@@ -168,7 +155,7 @@ void intake_batch(struct desk *desk, struct desk_job *first, void *arg)
         if (intake.express.first) { // a group of its own, which goes back at once
             intake_group(&intake, intake.express);
             intake.express = (struct intake_list){0};
-            intake_finish(&intake);
+            intake_return(&intake);
         } else if (intake.others.first) {
             intake_run_others(&intake);
         } else {
@@ -176,10 +163,10 @@ void intake_batch(struct desk *desk, struct desk_job *first, void *arg)
             groups++;
         }
         if (groups == INTAKE_GROUPS) {
-            intake_finish(&intake);
+            intake_return(&intake);
             desk_slices(desk);
             groups = 0;
         }
     }
-    intake_finish(&intake);
+    intake_return(&intake);
 }

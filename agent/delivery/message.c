@@ -22,7 +22,7 @@ struct message *message_new(
     message->regular = entry->regular;
     message->seen_size = entry->size;
     message->seen_mtime = entry->mtime;
-    message->origin = entry->from;
+    message->origin = message->place = entry->from;
     message->recorded = entry->recorded;
     message->fd = backlog_take_file(&tenant->backlog, entry);
     message->status_in = SPOOL_STATES;

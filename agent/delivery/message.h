@@ -17,6 +17,7 @@
 enum claim_result {
     CLAIM_READY,      // claimed and composed: goes on the wire
     CLAIM_GONE,       // somebody else took it, or it was delivered already
+    CLAIM_TAKEN,      // another agent has it, or somebody else who locked the file; left untouched
     CLAIM_IGNORED,    // no message: a directory, a link, a device, …; left untouched
     CLAIM_UNSETTLED,  // may still be written to; left untouched
     CLAIM_NOT_DUE,    // deferred again since it was put into the backlog: `recorded` says until when
@@ -47,8 +48,12 @@ struct message {
     const struct config_tenant *settings; // of config
     struct tenant_dirs *dirs;             // a reference
 
-    struct backlog_entry *entry; // wire thread only: while the claim is under way
+    struct backlog_entry *entry; // wire thread only: while the claim is under way, or its name lies in new/
+    struct message *next_loose, *previous_loose; // wire thread only: claimed, and not moved to cur/
+    bool loose;                                  // it is in that list
+    int64_t claimed_at;                          // boot: since when it is claimed
     bool sure, regular;
+    bool keep_lock; // in: its file may stay open as long as it is claimed, so it need not be moved
     bool unreadable;               // it lies there, and the agent may not open it
     bool express;                  // its tenant has nothing else under way: it goes before others' claims
     int64_t examined;              // clock_work: it was seen in `origin` before then
@@ -57,11 +62,11 @@ struct message {
     enum claim_result claim;
     int error; // negative errno for CLAIM_LATER, CLAIM_UNREADABLE and for a filing that failed
 
-    char name[SPOOL_NAME_SIZE]; // in `origin` before the claim, in cur/ after it, in its final place once
-                                // filed
+    char name[SPOOL_NAME_SIZE];         // in `place`, and in its final place once filed
     char claimed_name[SPOOL_NAME_SIZE]; // as it was claimed: what logs and status files of others know
-    enum spool_state origin;
-    int fd; // -1: not open
+    enum spool_state origin;            // where it was claimed, and where it is returned to
+    enum spool_state place;             // where it lies (desks only): `origin`, or cur/
+    int fd;                             // -1: not open; while it lies in new/ its lock is the claim
     struct stat stat;
     struct outgoing *outgoing;
     struct outgoing_fault fault;

@@ -25,18 +25,6 @@ void moves_begin(struct moves *moves)
     pthread_mutex_unlock(&moves->lock);
 }
 
-bool moves_try(struct moves *moves)
-{
-    if (!moves)
-        return true;
-    pthread_mutex_lock(&moves->lock);
-    bool free = moves->serving == moves->next;
-    if (free)
-        moves->next++;
-    pthread_mutex_unlock(&moves->lock);
-    return free;
-}
-
 void moves_end(struct moves *moves)
 {
     if (!moves)

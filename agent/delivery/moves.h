@@ -9,7 +9,6 @@
 #define OUTTRAY_AGENT_DELIVERY_MOVES_H
 
 #include <pthread.h>
-#include <stdbool.h>
 
 // How many renames a run has at most while another desk waits.
 #define MOVES_RUN 32
@@ -23,9 +22,8 @@ struct moves {
 void moves_init(struct moves *moves);
 void moves_release(struct moves *moves);
 
-// Waits for a turn; ends it. Not recursive. All take NULL, where nobody else moves anything.
+// Waits for a turn; ends it. Not recursive. Both take NULL, where nobody else moves anything.
 void moves_begin(struct moves *moves);
-bool moves_try(struct moves *moves); // the same without waiting: false where another has the turn
 void moves_end(struct moves *moves);
 
 #endif

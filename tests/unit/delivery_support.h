@@ -36,6 +36,7 @@ struct world {
     bool hung;
     bool (*over)(struct world *world); // what world_run waits for
     unsigned done;                     // jobs that came back
+    bool locks; // claims keep their locks where they can
 };
 
 static inline void world_hangs(struct loop_timer *timer)
@@ -273,6 +274,7 @@ static inline struct message *claim(
     struct world *world, struct tenant *tenant, enum spool_state from, const char *name, bool sure)
 {
     struct message *message = message_for(world, tenant, from, name, sure);
+    message->keep_lock = world->locks;
     intake_claim(&message->job);
     backlog_drop(&tenant->backlog, message->entry);
     message->entry = NULL;

@@ -51,6 +51,8 @@ static inline int hub_make(void **state)
         .tenants = hub->tenants,
         .n_tenants = 2};
     moves_init(&dispatch->moves);
+    settle_init(dispatch);
+    dispatch->locked_max = DISPATCH_CLAIMED_MAX;
     filing_init(&dispatch->filing_state, dispatch->log, &dispatch->moves);
     struct desk_params intake = {
         .name = "intake", .loop = dispatch->loop, .batch = intake_batch, .arg = &dispatch->moves};
@@ -83,6 +85,7 @@ static inline int hub_end(void **state)
     filing_abandon(&dispatch->filing_state);
     desk_stop(dispatch->filing);
     desk_stop(dispatch->intake);
+    settle_stop(dispatch);
     moves_release(&dispatch->moves);
     assert_true(dispatch_is_quiet(dispatch));
     for (int i = 0; i < 2; i++)

@@ -84,8 +84,13 @@ int fsync(int fd)
     return (int)syscall(SYS_fsync, fd);
 }
 
+// What a test wants done right before the next rename, while all is as its caller has seen it.
+static void (*before_rename)(void);
+
 int renameat2(int from, const char *old, int to, const char *new, unsigned flags)
 {
+    if (before_rename)
+        before_rename();
     pthread_mutex_lock(&tap.lock);
     int fail = tap.on && tap.fail_move && tap.moves_left == 0 ? tap.fail_move : 0;
     if (tap.on && tap.moves_left)

@@ -227,17 +227,82 @@ static void a_broken_spool_is_told_once_and_ends_all_claims(void **state)
     logged(hub, "event=spool_broken", 1);
 }
 
-static void a_message_somebody_took_out_of_cur_is_reported(void **state)
+static void a_message_that_somebody_deleted_is_reported(void **state)
 {
     struct hub *hub = *state;
-    hub_put(hub->world.acme, "m", PLAIN);
-    claim_all(hub, hub->world.acme);
-    assert_int_equal(unlinkat(dir_of(hub->world.acme, SPOOL_CUR), "m", 0), 0);
-    concluded(hub, take_ready(hub, hub->world.acme), FILING_SENT);
+    for (size_t i = 0; i < 2; i++) {
+        hub->dispatch.locked_max = i ? 0 : DISPATCH_CLAIMED_MAX;
+        hub_put(hub->world.acme, "m", PLAIN);
+        claim_all(hub, hub->world.acme);
+        assert_int_equal(unlinkat(dir_of(hub->world.acme, i ? SPOOL_CUR : SPOOL_NEW), "m", 0), 0);
+        concluded(hub, take_ready(hub, hub->world.acme), FILING_SENT);
+        assert_int_equal(hub->dispatch.claimed, 0);
+        assert_int_equal(hub->world.acme->sent_total, i + 1); // it was sent all the same
+        assert_int_equal(hub->world.acme->backlog.n_claimed, 0);
+        assert_true(dispatch_may_claim(&hub->dispatch));
+        logged(hub, "event=message_vanished", i + 1);
+    }
+}
+
+static void a_claimed_name_is_known_until_its_message_has_left(void **state)
+{
+    struct hub *hub = *state;
+    struct tenant *acme = hub->world.acme;
+    hub_put(acme, "m", PLAIN);
+    claim_all(hub, acme);
+    assert_int_equal(acme->backlog.n_claimed, 1);
+    assert_int_equal(acme->backlog.n_new, 0);
+    assert_non_null(backlog_add_new(&acme->backlog, "m", false, false)); // a scan meets it
+    assert_false(backlog_has_waiting(&acme->backlog, loop_now(hub->dispatch.loop)));
+    concluded(hub, take_ready(hub, acme), FILING_SENT);
+    assert_int_equal(acme->backlog.n_claimed, 0);
+    assert_false(backlog_has_waiting(&acme->backlog, loop_now(hub->dispatch.loop)));
+}
+
+static void a_message_that_comes_by_a_claimed_name_has_its_turn(void **state)
+{
+    struct hub *hub = *state;
+    struct tenant *acme = hub->world.acme;
+    hub_put(acme, "m", PLAIN);
+    claim_all(hub, acme);
+    assert_int_equal(unlinkat(dir_of(acme, SPOOL_NEW), "m", 0), 0);
+    hub_put(acme, "m", PLAIN);
+    concluded(hub, take_ready(hub, acme), FILING_SENT);
+    assert_int_equal(acme->backlog.n_new, 1);
+    claim_all(hub, acme);
+    concluded(hub, take_ready(hub, acme), FILING_SENT);
+    assert_int_equal(acme->sent_total, 2);
+    assert_int_equal(entries_in(acme, SPOOL_SENT), 1);
+    assert_int_equal(entries_in(acme, SPOOL_NEW), 0);
+}
+
+static void what_another_agent_has_is_looked_at_again(void **state)
+{
+    struct hub *hub = *state;
+    struct tenant *acme = hub->world.acme;
+    hub_put(acme, "m", PLAIN);
+    int fd = openat(dir_of(acme, SPOOL_NEW), "m", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(spool_lock(fd), 0);
+    claim_all(hub, acme);
     assert_int_equal(hub->dispatch.claimed, 0);
-    assert_int_equal(hub->world.acme->sent_total, 0);
-    assert_true(dispatch_may_claim(&hub->dispatch));
-    logged(hub, "event=message_vanished", 1);
+    assert_int_equal(acme->backlog.n_new, 1);
+    assert_true(backlog_next_due(&acme->backlog) <= loop_now(hub->dispatch.loop) + CLOCK_SECOND);
+    close(fd);
+}
+
+static void more_claims_than_files_may_be_open_are_moved(void **state)
+{
+    struct hub *hub = *state;
+    struct tenant *acme = hub->world.acme;
+    hub->dispatch.locked_max = 1;
+    hub_put(acme, "a", PLAIN);
+    hub_put(acme, "b", PLAIN);
+    claim_all(hub, acme);
+    assert_int_equal(entries_in(acme, SPOOL_NEW), 1);
+    assert_int_equal(entries_in(acme, SPOOL_CUR), 1);
+    concluded(hub, take_ready(hub, acme), FILING_SENT);
+    concluded(hub, take_ready(hub, acme), FILING_SENT);
+    assert_int_equal(entries_in(acme, SPOOL_SENT), 2);
 }
 
 static void tenants_are_found_by_name(void **state)
@@ -261,7 +326,11 @@ int main(void)
         TEST(a_recorded_message_goes_on_in_front),
         TEST(a_pause_returns_what_is_ready_and_a_success_releases_what_waits),
         TEST(a_broken_spool_is_told_once_and_ends_all_claims),
-        TEST(a_message_somebody_took_out_of_cur_is_reported),
+        TEST(a_message_that_somebody_deleted_is_reported),
+        TEST(a_claimed_name_is_known_until_its_message_has_left),
+        TEST(a_message_that_comes_by_a_claimed_name_has_its_turn),
+        TEST(what_another_agent_has_is_looked_at_again),
+        TEST(more_claims_than_files_may_be_open_are_moved),
         TEST(tenants_are_found_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

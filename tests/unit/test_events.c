@@ -159,7 +159,7 @@ static void a_message_that_could_not_be_filed_is_no_event(void **state)
     struct ear ear = {0};
     listen_to(hub, &ear, ~0u);
     struct message *message = ready(hub, "m", PLAIN);
-    assert_int_equal(unlinkat(dir_of(hub->world.acme, SPOOL_CUR), "m", 0), 0);
+    assert_int_equal(unlinkat(dir_of(hub->world.acme, SPOOL_NEW), "m", 0), 0);
     file(hub, message, FILING_SENT);
     assert_int_equal(ear.n, 0);
 }
