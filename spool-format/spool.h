@@ -55,8 +55,8 @@ void spool_tenant_close(struct spool_tenant *tenant); // takes NULL
 int spool_tenant_stale(int spool_fd, const struct spool_tenant *tenant);
 
 // Locks the open file of a message of new/. Who has the lock has the message: it is not claimed, nor moved by
-// outtray's verbs, until the file is closed (flock(2), exclusive). 0, -EWOULDBLOCK where somebody has the lock, or another negative errno: this file
-// system may know no locks.
+// outtray's verbs, until the file is closed (flock(2), exclusive). 0, -EWOULDBLOCK where somebody has the
+// lock, or another negative errno: this file system may know no locks.
 int spool_lock(int fd);
 
 // Moves `from`/name to `to`, under name or its next free variant, which is written to ret_name (may be the

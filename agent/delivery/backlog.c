@@ -212,7 +212,7 @@ void backlog_drop(struct backlog *backlog, struct backlog_entry *entry)
     while (*at != entry)
         at = &(*at)->chain;
     *at = entry->chain;
-    *(entry->claimed              ? &backlog->n_claimed
+    *(entry->claimed               ? &backlog->n_claimed
         : entry->from == SPOOL_NEW ? &backlog->n_new
                                    : &backlog->n_deferred) -= 1;
     entry_free(backlog, entry);

@@ -78,8 +78,8 @@ int claim_file(struct message *message, enum spool_state to)
     char name[SPOOL_NAME_SIZE];
     int error = message->place == SPOOL_NEW ? claim_check(message) : 0;
     if (!error)
-        error = spool_move_known(
-            message->dirs->spool, message->place, message->name, &message->stat, to, name);
+        error =
+            spool_move_known(message->dirs->spool, message->place, message->name, &message->stat, to, name);
     if (!error)
         error = claim_moved(message, message->place, to, name);
     if (!error)

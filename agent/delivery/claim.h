@@ -3,10 +3,10 @@
 // A message of new/ is claimed by a lock on its open file (flock(2), exclusive): the kernel gives it to one
 // agent alone, and takes it from one that dies. The file stays in new/ until its outcome is known and moves
 // once, to sent/; a rename costs more than all else that the agent does with a message. What needs a status
-// file, or is under way for longer than SETTLE_AFTER_MS (settle.h), is moved to cur/AGENT first, where operators see it.
-// Large messages, which are under way for long, are moved at once. What is deferred is claimed by that move
-// alone, and so is what cannot be locked: a file that may not be opened, a file system without locks, or more
-// claims than files may be open.
+// file, or is under way for longer than SETTLE_AFTER_MS (settle.h), is moved to cur/AGENT first, where
+// operators see it. Large messages, which are under way for long, are moved at once. What is deferred is
+// claimed by that move alone, and so is what cannot be locked: a file that may not be opened, a file system
+// without locks, or more claims than files may be open.
 //
 // As long as a claimed file lies in new/, anybody who may write there can take it away or put another one in
 // its place. So each move looks before and after at which file it moves.

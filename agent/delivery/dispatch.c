@@ -151,7 +151,8 @@ static void filed_done(struct desk_job *job)
         dispatch->once_findings = true;
         if (message->error == -ENOENT) {
             log_event(dispatch->log, LOG_ERROR_LEVEL, "message_vanished",
-                "a message that was under way was moved or deleted by somebody else; its outcome could not be "
+                "a message that was under way was moved or deleted by somebody else; its outcome could not "
+                "be "
                 "filed",
                 "tenant", tenant->name, "name", message->claimed_name, NULL);
             if (message->filing == FILING_SENT)

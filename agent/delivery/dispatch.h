@@ -43,12 +43,12 @@ struct dispatch {
     size_t n_tenants;
     struct pool **pools;
     size_t n_pools;
-    struct pool *pumps;                    // to be pumped before the loop sleeps, linked by next_pump
-    struct tenant *looking;                // with a look to be submitted, linked by next_looking
-    struct backlog_total backlogs;         // of all tenants
-    struct backlog_total refills;          // what refills under way may add to it
-    size_t held_max;                       // files that names read ahead may hold open
-    size_t locked_max;                     // and those that are claimed; further ones are moved and closed
+    struct pool *pumps;            // to be pumped before the loop sleeps, linked by next_pump
+    struct tenant *looking;        // with a look to be submitted, linked by next_looking
+    struct backlog_total backlogs; // of all tenants
+    struct backlog_total refills;  // what refills under way may add to it
+    size_t held_max;               // files that names read ahead may hold open
+    size_t locked_max;             // and those that are claimed; further ones are moved and closed
     struct settle settle;
     unsigned claimed;                      // messages claimed, of all tenants
     struct tenant *surveys, *surveys_last; // whose survey waits for its turn, linked by next_survey

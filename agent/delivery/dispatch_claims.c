@@ -70,8 +70,7 @@ static void claim_by_other(struct dispatch *dispatch, struct message *message)
 {
     if (message->entry->settles < UCHAR_MAX)
         message->entry->settles++;
-    backlog_put_off(
-        &message->tenant->backlog, message->entry, loop_now(dispatch->loop) + CLAIM_PUT_OFF_NS);
+    backlog_put_off(&message->tenant->backlog, message->entry, loop_now(dispatch->loop) + CLAIM_PUT_OFF_NS);
     message->entry = NULL;
 }
 

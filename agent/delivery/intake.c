@@ -317,7 +317,7 @@ static enum claim_result intake_refuse(struct message *message, int error)
     message->error = error;
     return error == -ENOENT        ? CLAIM_GONE
            : error == -EWOULDBLOCK ? CLAIM_TAKEN
-           : error == 1             ? CLAIM_UNSETTLED
+           : error == 1            ? CLAIM_UNSETTLED
            : error == -ENOTSUP     ? CLAIM_IGNORED
                                    : CLAIM_LATER;
 }

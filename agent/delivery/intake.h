@@ -15,7 +15,7 @@
 // The steps of a claim. Each says CLAIM_READY where the next may follow, or how the claim ended.
 enum claim_result intake_examine(struct message *message); // opens and locks it where it lies
 enum claim_result intake_move(struct message *message); // renames it to cur/, where the lock is not the claim
-enum claim_result intake_read(struct message *message);    // what is known of it, what will be sent
+enum claim_result intake_read(struct message *message); // what is known of it, what will be sent
 
 // A message's job on the intake desk: all steps of one claim. The result is in message->claim.
 void intake_claim(struct desk_job *job);

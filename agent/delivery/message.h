@@ -53,10 +53,10 @@ struct message {
     bool loose;                                  // it is in that list
     int64_t claimed_at;                          // boot: since when it is claimed
     bool sure, regular;
-    bool keep_lock; // in: its file may stay open as long as it is claimed, so it need not be moved
-    bool unreadable;               // it lies there, and the agent may not open it
-    bool express;                  // its tenant has nothing else under way: it goes before others' claims
-    int64_t examined;              // clock_work: it was seen in `origin` before then
+    bool keep_lock;   // in: its file may stay open as long as it is claimed, so it need not be moved
+    bool unreadable;  // it lies there, and the agent may not open it
+    bool express;     // its tenant has nothing else under way: it goes before others' claims
+    int64_t examined; // clock_work: it was seen in `origin` before then
     int64_t seen_size, seen_mtime; // in: when last put off; out: as seen now
     int64_t recorded; // deferred: its due time as the backlog knows it; out: as the directory says
     enum claim_result claim;

@@ -1,7 +1,7 @@
-// Claiming for, and sending over, the sessions of an account.
-#include "pool.h"
+// Sending over the sessions of an account.
 #include "agent/base/clock.h"
 #include "agent/delivery/dispatch.h"
+#include "pool_private.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,6 +21,15 @@ void pool_wake(struct pool *pool)
     pool->woken = true;
     pool->next_pump = dispatch->pumps;
     dispatch->pumps = pool;
+}
+
+void pool_wake_in(struct pool *pool, int64_t wait)
+{
+    if (wait == INT64_MAX)
+        return;
+    int64_t at = loop_now(pool->dispatch->loop) + wait;
+    if (!loop_timer_pending(&pool->wake) || pool->wake.due > at)
+        (void)loop_timer_set(pool->dispatch->loop, &pool->wake, at);
 }
 
 int pool_new(struct dispatch *dispatch, const struct config *config, const struct config_account *settings,
@@ -57,67 +66,6 @@ void pool_free(struct pool *pool)
     free(pool);
 }
 
-static unsigned tenant_own(const struct tenant *tenant)
-{
-    return tenant->claiming + tenant->ready.n + tenant->ready_high.n;
-}
-
-static void hungry_remove(struct pool *pool, struct tenant *tenant)
-{
-    struct tenant_line *line = &pool->hungry[tenant->hunger];
-    if (tenant->hunger == TENANT_SATED)
-        return;
-    *(tenant->previous_hungry ? &tenant->previous_hungry->next_hungry : &line->first) = tenant->next_hungry;
-    *(tenant->next_hungry ? &tenant->next_hungry->previous_hungry : &line->last) = tenant->previous_hungry;
-    line->n--;
-    tenant->hunger = TENANT_SATED;
-}
-
-static void hungry_append(struct pool *pool, struct tenant *tenant, enum tenant_hunger hunger)
-{
-    struct tenant_line *line = &pool->hungry[hunger];
-    tenant->hunger = hunger;
-    tenant->next_hungry = NULL;
-    tenant->previous_hungry = line->last;
-    *(line->last ? &line->last->next_hungry : &line->first) = tenant;
-    line->last = tenant;
-    line->n++;
-}
-
-static void tenant_is_due(struct loop_timer *timer)
-{
-    pool_tenant_changed(timer->arg);
-}
-
-// Puts the tenant into the line that it belongs to, at its end; true where it is another than before.
-static bool hungry_update(struct pool *pool, struct tenant *tenant)
-{
-    struct loop *loop = pool->dispatch->loop;
-    enum tenant_hunger before = tenant->hunger, after = TENANT_SATED;
-    if (tenant->dirs && backlog_has_waiting(&tenant->backlog, loop_now(loop)))
-        after = tenant_own(tenant) ? TENANT_EATING : TENANT_HUNGRY;
-    if (before == after)
-        return false;
-    hungry_remove(pool, tenant);
-    if (after != TENANT_SATED)
-        hungry_append(pool, tenant, after);
-    return true;
-}
-
-void pool_tenant_changed(struct tenant *tenant)
-{
-    struct pool *pool = tenant->pool;
-    if (!pool)
-        return;
-    if (hungry_update(pool, tenant) && tenant->hunger != TENANT_SATED)
-        pool_wake(pool);
-    // A timer that is early only looks again.
-    int64_t due = tenant->dirs ? backlog_next_due(&tenant->backlog) : INT64_MAX;
-    if (due != INT64_MAX && (!loop_timer_pending(&tenant->due) || tenant->due.due > due))
-        (void)loop_timer_set(pool->dispatch->loop, &tenant->due, due);
-    dispatch_refill(pool->dispatch, tenant);
-}
-
 void pool_add_tenant(struct pool *pool, struct tenant *tenant)
 {
     tenant->pool = pool;
@@ -125,7 +73,7 @@ void pool_add_tenant(struct pool *pool, struct tenant *tenant)
     pool->tenants = tenant;
     pool->n_tenants++;
     pool->claiming += tenant->claiming;
-    loop_timer_init(&tenant->due, tenant_is_due, tenant);
+    pool_enter_lines(tenant);
     pool_tenant_changed(tenant);
     pool_wake(pool);
 }
@@ -177,8 +125,7 @@ void pool_remove_tenant(struct pool *pool, struct tenant *tenant)
     }
     if (tenant->active)
         pool_deactivate(pool, tenant);
-    hungry_remove(pool, tenant);
-    loop_timer_cancel(pool->dispatch->loop, &tenant->due);
+    pool_leave_lines(pool, tenant);
     tenant->next_in_pool = NULL;
     tenant->pool = NULL;
 }
@@ -297,70 +244,6 @@ static bool pool_send(struct pool *pool, struct carrier *carrier)
     smtp_session_send(carrier->session, &message->mail);
     message->conn_use = smtp_session_mails(carrier->session);
     return true;
-}
-
-// How many messages may be claimed and not yet sent.
-static unsigned pool_ahead(const struct pool *pool)
-{
-    if (pool->account->breaker != BREAKER_CLOSED)
-        return 1;
-    unsigned window = pool->account->window_one ? 1 : pool->account->settings->limits.window;
-    uint64_t ahead = (uint64_t)pool->account->connections * window + POOL_AHEAD;
-    return ahead > POOL_AHEAD_MAX ? POOL_AHEAD_MAX : (unsigned)ahead;
-}
-
-// Whether the pool may claim one more now beyond reserved places.
-static bool pool_has_room(const struct pool *pool, unsigned allows, unsigned ahead)
-{
-    unsigned all = pool->claiming + pool->ready;
-    return all < allows && all < ahead && pool->claiming < POOL_CLAIMING_MAX;
-}
-
-// One claim for a tenant, which then is at the end of the line that it belongs to. False where memory is
-// short.
-static bool pool_claim_one(struct pool *pool, struct tenant *tenant, int64_t now)
-{
-    struct backlog_entry *entry = backlog_next(&tenant->backlog, now);
-    bool good = !entry || dispatch_claim(pool->dispatch, tenant, entry);
-    hungry_remove(pool, tenant);
-    (void)hungry_update(pool, tenant);
-    dispatch_refill(pool->dispatch, tenant);
-    return good;
-}
-
-// Claims ahead, shared among the tenants that have something waiting, who take turns; one place is always
-// reserved for each, so a quiet tenant never waits behind another's backlog.
-static void pool_claim(struct pool *pool, unsigned allows, int64_t now)
-{
-    struct dispatch *dispatch = pool->dispatch;
-    struct tenant_line *hungry = &pool->hungry[TENANT_HUNGRY], *eating = &pool->hungry[TENANT_EATING];
-    unsigned ahead = pool_ahead(pool), n = (unsigned)(hungry->n + eating->n);
-    unsigned share = n ? (ahead + n - 1) / n : 0;
-    for (size_t left = hungry->n; left && pool->claiming + pool->ready < allows; left--)
-        if (!dispatch_may_claim(dispatch) || !pool_claim_one(pool, hungry->first, now))
-            return;
-    // Who has its share goes to the end of the line; the rest of the line is looked at once.
-    for (size_t left = eating->n; left && pool_has_room(pool, allows, ahead) && dispatch_may_claim(dispatch);
-         left--) {
-        struct tenant *tenant = eating->first;
-        while (tenant->hunger == TENANT_EATING && tenant_own(tenant) < share &&
-               pool_has_room(pool, allows, ahead) && dispatch_may_claim(dispatch))
-            if (!pool_claim_one(pool, tenant, now))
-                return;
-        if (tenant->hunger == TENANT_EATING) {
-            hungry_remove(pool, tenant);
-            hungry_append(pool, tenant, TENANT_EATING);
-        }
-    }
-}
-
-static void pool_wake_in(struct pool *pool, int64_t wait)
-{
-    if (wait == INT64_MAX)
-        return;
-    int64_t at = loop_now(pool->dispatch->loop) + wait;
-    if (!loop_timer_pending(&pool->wake) || pool->wake.due > at)
-        (void)loop_timer_set(pool->dispatch->loop, &pool->wake, at);
 }
 
 // How many messages may be started now.

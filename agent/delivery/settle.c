@@ -36,8 +36,8 @@ static void settle_arm(struct dispatch *dispatch)
 {
     const struct message *first = dispatch->settle.first;
     if (first)
-        (void)loop_timer_set(dispatch->loop, &dispatch->settle.timer,
-            first->claimed_at + SETTLE_AFTER_MS * CLOCK_MS);
+        (void)loop_timer_set(
+            dispatch->loop, &dispatch->settle.timer, first->claimed_at + SETTLE_AFTER_MS * CLOCK_MS);
 }
 
 static void settle_due(struct loop_timer *timer)
@@ -48,8 +48,8 @@ static void settle_due(struct loop_timer *timer)
         struct settle_job *settle = malloc(sizeof *settle);
         if (!settle)
             break; // they are looked at again with the next one
-        *settle = (struct settle_job){
-            .job = {.run = settle_run, .done = settle_done}, .moves = &dispatch->moves};
+        *settle =
+            (struct settle_job){.job = {.run = settle_run, .done = settle_done}, .moves = &dispatch->moves};
         while (settle->n < SETTLE_MAX && dispatch->settle.first &&
                dispatch->settle.first->claimed_at <= before) {
             settle->messages[settle->n++] = dispatch->settle.first;

@@ -1,7 +1,7 @@
 // Moving to cur/ what has been claimed for longer than a moment (wire thread; the moves on the filing desk).
 //
-// Most messages are sent and filed within milliseconds of their claim, and their files move once, from new/ to
-// sent/. Where a server takes its time, or an account has to wait, operators are to see in the directories
+// Most messages are sent and filed within milliseconds of their claim, and their files move once, from new/
+// to sent/. Where a server takes its time, or an account has to wait, operators are to see in the directories
 // what is under way, and to have their hands kept off it: such a message is moved to cur/AGENT.
 #ifndef OUTTRAY_AGENT_DELIVERY_SETTLE_H
 #define OUTTRAY_AGENT_DELIVERY_SETTLE_H

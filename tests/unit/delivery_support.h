@@ -36,7 +36,7 @@ struct world {
     bool hung;
     bool (*over)(struct world *world); // what world_run waits for
     unsigned done;                     // jobs that came back
-    bool locks; // claims keep their locks where they can
+    bool locks;                        // claims keep their locks where they can
 };
 
 static inline void world_hangs(struct loop_timer *timer)
