@@ -46,7 +46,7 @@ static void what_is_claimed_for_long_is_moved_and_filed_from_there(void **state)
 {
     struct hub *hub = *state;
     struct tenant *acme = hub->world.acme;
-    char name[8];
+    char name[16];
     for (int i = 0; i < 100; i++) { // more than one job takes
         (void)snprintf(name, sizeof name, "m%d", i);
         claim_one(hub, name);
