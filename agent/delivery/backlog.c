@@ -241,8 +241,7 @@ void backlog_end_claim(struct backlog *backlog, struct backlog_entry *entry)
         backlog_drop(backlog, entry);
         return;
     }
-    entry->high = false;
-    entry->regular = false;
+    entry->high = entry->regular = entry->troubled = false;
     entry->settles = entry->unreadable = 0;
     entry->size = entry->mtime = -1;
     backlog_unclaim(backlog, entry);
@@ -384,6 +383,14 @@ bool backlog_settling(const struct backlog *backlog)
 {
     for (size_t i = 0; i < backlog->n_heap; i++)
         if (backlog->heap[i]->from == SPOOL_NEW && backlog->heap[i]->settles < BACKLOG_SETTLES_MAX)
+            return true;
+    return false;
+}
+
+bool backlog_troubled(const struct backlog *backlog)
+{
+    for (size_t i = 0; i < backlog->n_heap; i++)
+        if (backlog->heap[i]->troubled)
             return true;
     return false;
 }

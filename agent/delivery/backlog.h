@@ -39,6 +39,7 @@ struct backlog_entry {
     bool high;                // X-Outtray-Priority: high
     bool claimed;             // busy: its message is under way and has not left new/
     bool again;               // and a file came into new/ by this name meanwhile
+    bool troubled;            // its claim failed for want of descriptors, memory or disk
     unsigned char settles;    // how often it was put off because it may still be written to
     unsigned char unreadable; // how often the disk did not give it
     int64_t size, mtime;      // as last seen where it was put off; -1: not seen
@@ -113,6 +114,8 @@ bool backlog_has_waiting(struct backlog *backlog, int64_t now);
 void backlog_raise(struct backlog *backlog, const char *name);
 // Whether files of new/ that may still be written to are to be looked at again (at most a few times each).
 bool backlog_settling(const struct backlog *backlog);
+// Whether a name of new/ waits because its claim failed.
+bool backlog_troubled(const struct backlog *backlog);
 // When the earliest LATER entry becomes due; INT64_MAX where there is none.
 int64_t backlog_next_due(const struct backlog *backlog);
 // Makes every deferred entry due now (the account works again).

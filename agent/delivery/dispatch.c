@@ -261,6 +261,7 @@ bool dispatch_is_done(struct dispatch *dispatch)
         if (backlog_has_waiting(&tenant->backlog, now) || tenant->backlog.more_new ||
             backlog_settling(&tenant->backlog))
             return false;
+        dispatch->once_findings |= backlog_troubled(&tenant->backlog); // tried a few times, and left
     }
     return true;
 }

@@ -29,6 +29,7 @@ static void claim_later(struct dispatch *dispatch, struct message *message)
             "name", message->name, "reason", strerror(-message->error), NULL);
     }
     dispatch->claim_error = message->error;
+    entry->troubled = true;
     if (entry->settles < UCHAR_MAX)
         entry->settles++;
     if (message->error == -EMFILE || message->error == -ENFILE)

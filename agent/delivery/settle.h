@@ -12,7 +12,7 @@ struct dispatch;
 struct message;
 
 // How long a message may be claimed and lie in new/.
-#define SETTLE_AFTER_MS 250
+#define SETTLE_AFTER_MS 100
 
 // Claimed messages that lie in new/, oldest claim first.
 struct settle {
