@@ -174,6 +174,11 @@ static const struct parameter parameters[] = {
     {"SMTPUTF8", true, false, NULL, 0},
 };
 
+static char **place_of(struct envelope_line *line, const struct parameter *parameter)
+{
+    return (char **)(void *)((char *)line + parameter->offset);
+}
+
 // One "KEY=VALUE". NULL, or what is wrong with it; *ret_memory is set where a copy failed.
 static const char *read_parameter(struct envelope_line *line, bool sender, char *word, bool *ret_memory)
 {
@@ -186,7 +191,7 @@ static const char *read_parameter(struct envelope_line *line, bool sender, char 
             continue;
         if (!parameter->read)
             return NULL;
-        char **place = (char **)(void *)((char *)line + parameter->offset);
+        char **place = place_of(line, parameter);
         if (*place)
             return "it stands there twice";
         const char *problem = parameter->read(value ? value : "", place);
@@ -199,11 +204,11 @@ static const char *read_parameter(struct envelope_line *line, bool sender, char 
 const char *envelope_parameter_problem(const char *key, const char *value)
 {
     for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++) {
-        char *copy = NULL;
+        struct envelope_line line = {0};
         if (strcasecmp(parameters[i].key, key) || !parameters[i].read)
             continue;
-        const char *problem = parameters[i].read(value, &copy);
-        free(copy);
+        const char *problem = parameters[i].read(value, place_of(&line, &parameters[i]));
+        envelope_line_release(&line);
         return problem;
     }
     return "there is no such parameter";

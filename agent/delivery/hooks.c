@@ -42,8 +42,10 @@ const char *const *hooks_argv(const struct config *config, enum event_kind kind)
     return none;
 }
 
-static_assert(HOOK_RANKS * HOOKS_QUEUE_MAX + HOOK_RUNNING_MAX <= HOOK_WAITING_MAX,
-    "the helper takes all that waits when the agent ends");
+// The helper takes all that waits when the agent ends.
+static_assert(HOOK_RANKS * HOOKS_QUEUE_MAX <= HOOK_WAITING_MAX, "as many requests");
+static_assert(
+    HOOK_RANKS * (HOOKS_QUEUE_SIZE_MAX + HOOK_PACKET_MAX) <= HOOK_WAITING_SIZE_MAX, "as many octets");
 
 static enum hook_rank rank_of(enum event_kind kind)
 {

@@ -184,6 +184,7 @@ static void helper_run_waiting(struct hook_helper *helper)
         if (!helper->first)
             helper->end = &helper->first;
         helper->n_waiting--;
+        helper->size_waiting -= waiting->size;
         helper_run(helper, running, waiting->packet, waiting->size);
         free(waiting);
     }
@@ -195,7 +196,7 @@ static void helper_request(struct hook_helper *helper, size_t length)
     struct hook_waiting *waiting = NULL;
     if (!request_is_whole(helper->packet, length))
         return;
-    if (helper->n_waiting < HOOK_WAITING_MAX)
+    if (helper->n_waiting < HOOK_WAITING_MAX && helper->size_waiting < HOOK_WAITING_SIZE_MAX)
         waiting = malloc(sizeof *waiting + length);
     if (!waiting)
         return; // more than the agent ever sends
@@ -204,6 +205,7 @@ static void helper_request(struct hook_helper *helper, size_t length)
     *helper->end = waiting;
     helper->end = &waiting->next;
     helper->n_waiting++;
+    helper->size_waiting += length;
 }
 
 // Takes in what was sent. 0 at the end, -EAGAIN where nothing more has come, or another negative errno.

@@ -18,13 +18,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define HOOK_RUNNING_MAX 6
-#define HOOK_PACKET_MAX  (128 * 1024) // octets of one request
-#define HOOK_ARGV_MAX    64
-#define HOOK_WORDS_MAX   512
-#define HOOK_KILL_NS     (2 * CLOCK_SECOND)
-#define HOOK_LEFT_NS     (60 * CLOCK_SECOND) // from the agent's end on, where the timeout is longer
-#define HOOK_WAITING_MAX 4096
+#define HOOK_RUNNING_MAX      6
+#define HOOK_PACKET_MAX       (128 * 1024) // octets of one request
+#define HOOK_ARGV_MAX         64
+#define HOOK_WORDS_MAX        512
+#define HOOK_KILL_NS          (2 * CLOCK_SECOND)
+#define HOOK_LEFT_NS          (60 * CLOCK_SECOND) // from the agent's end on, where the timeout is longer
+#define HOOK_WAITING_MAX      4096                // requests that wait
+#define HOOK_WAITING_SIZE_MAX (32 * 1024 * 1024)  // octets of them
 
 struct hook_request { // followed by event NUL, argv each with its NUL, then the input
     uint32_t id, timeout_ms;
@@ -73,6 +74,7 @@ struct hook_helper {
     struct hook_running running[HOOK_RUNNING_MAX];
     struct hook_waiting *first, **end;
     unsigned n_waiting;
+    size_t size_waiting;
     char packet[HOOK_PACKET_MAX];
 };
 
