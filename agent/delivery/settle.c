@@ -37,13 +37,13 @@ static void settle_arm(struct dispatch *dispatch)
     const struct message *first = dispatch->settle.first;
     if (first)
         (void)loop_timer_set(
-            dispatch->loop, &dispatch->settle.timer, first->claimed_at + SETTLE_AFTER_MS * CLOCK_MS);
+            dispatch->loop, &dispatch->settle.timer, first->claimed_at + dispatch->settle.after);
 }
 
 static void settle_due(struct loop_timer *timer)
 {
     struct dispatch *dispatch = timer->arg;
-    int64_t before = loop_now(dispatch->loop) - SETTLE_AFTER_MS * CLOCK_MS;
+    int64_t before = loop_now(dispatch->loop) - dispatch->settle.after;
     while (dispatch->settle.first && dispatch->settle.first->claimed_at <= before) {
         struct settle_job *settle = malloc(sizeof *settle);
         if (!settle)
@@ -62,6 +62,7 @@ static void settle_due(struct loop_timer *timer)
 
 void settle_init(struct dispatch *dispatch)
 {
+    dispatch->settle.after = SETTLE_AFTER_MS * CLOCK_MS;
     loop_timer_init(&dispatch->settle.timer, settle_due, dispatch);
 }
 

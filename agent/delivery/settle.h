@@ -18,6 +18,7 @@ struct message;
 struct settle {
     struct message *first, *last;
     struct loop_timer timer;
+    int64_t after; // ns: SETTLE_AFTER_MS, or what a test sets
 };
 
 void settle_init(struct dispatch *dispatch);

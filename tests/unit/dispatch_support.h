@@ -52,6 +52,7 @@ static inline int hub_make(void **state)
         .n_tenants = 2};
     moves_init(&dispatch->moves);
     settle_init(dispatch);
+    dispatch->settle.after = 3600 * CLOCK_SECOND; // a slow machine moves nothing by itself
     dispatch->locked_max = DISPATCH_CLAIMED_MAX;
     filing_init(&dispatch->filing_state, dispatch->log, &dispatch->moves);
     struct desk_params intake = {

@@ -21,6 +21,8 @@ static bool settled(struct world *world)
 
 static void run_until_settled(struct hub *hub, size_t n)
 {
+    hub->dispatch.settle.after = SETTLE_AFTER_MS * CLOCK_MS;
+    hub->dispatch.settle.timer.fire(&hub->dispatch.settle.timer);
     wanted = n;
     world_run(&hub->world, settled);
 }
@@ -51,8 +53,11 @@ static void what_is_claimed_for_long_is_moved_and_filed_from_there(void **state)
         (void)snprintf(name, sizeof name, "m%d", i);
         claim_one(hub, name);
     }
-    assert_int_equal(entries_in(acme, SPOOL_NEW) + entries_in(acme, SPOOL_CUR), 100); // a slow machine has moved some
+    assert_int_equal(
+        entries_in(acme, SPOOL_NEW) + entries_in(acme, SPOOL_CUR), 100); // a slow machine has moved some
     clock_move(1);
+    clock_poll();
+    hub_settle(hub);
     run_until_settled(hub, 100);
     assert_int_equal(entries_in(acme, SPOOL_NEW), 0);
     assert_null(hub->dispatch.settle.first);
@@ -85,6 +90,8 @@ static void what_was_filed_in_time_never_sees_cur(void **state)
     file_all(hub, FILING_SENT);
     assert_null(hub->dispatch.settle.first);
     clock_move(1);
+    clock_poll();
+    hub_settle(hub);
     run_until_settled(hub, 0);
     assert_true(inode_in(hub->world.acme, SPOOL_SENT, "m") != 0);
 }
