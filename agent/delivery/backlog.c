@@ -226,25 +226,27 @@ void backlog_claimed(struct backlog *backlog, struct backlog_entry *entry)
     backlog->n_claimed++;
 }
 
-void backlog_unclaim(struct backlog *backlog, struct backlog_entry *entry)
+void backlog_unclaim(struct backlog *backlog, struct backlog_entry *entry, bool high)
 {
     entry->claimed = false;
     entry->sure = true;
+    entry->high = high;
     backlog->n_claimed--;
     backlog->n_new++;
     list_append(backlog, entry);
 }
 
-void backlog_end_claim(struct backlog *backlog, struct backlog_entry *entry)
+bool backlog_end_claim(struct backlog *backlog, struct backlog_entry *entry)
 {
     if (!entry->again) {
         backlog_drop(backlog, entry);
-        return;
+        return false;
     }
-    entry->high = entry->regular = entry->troubled = false;
+    entry->regular = entry->troubled = false;
     entry->settles = entry->unreadable = 0;
     entry->size = entry->mtime = -1;
-    backlog_unclaim(backlog, entry);
+    backlog_unclaim(backlog, entry, false);
+    return true;
 }
 
 void backlog_forget(struct backlog *backlog)

@@ -98,10 +98,10 @@ void backlog_put_off(struct backlog *backlog, struct backlog_entry *entry, int64
 // The message of a busy entry is claimed where it lies: its name stays known, so that nobody reads it again,
 // and takes no room any more.
 void backlog_claimed(struct backlog *backlog, struct backlog_entry *entry);
-// It has left new/: forgets the entry, or has it wait where another file came by its name.
-void backlog_end_claim(struct backlog *backlog, struct backlog_entry *entry);
-// It was given back and waits again.
-void backlog_unclaim(struct backlog *backlog, struct backlog_entry *entry);
+// It has left new/: forgets the entry, or, true, has it wait where another file came by its name.
+bool backlog_end_claim(struct backlog *backlog, struct backlog_entry *entry);
+// It was given back and waits again; high: with high priority.
+void backlog_unclaim(struct backlog *backlog, struct backlog_entry *entry, bool high);
 // Forgets an entry in any state.
 void backlog_drop(struct backlog *backlog, struct backlog_entry *entry);
 // Forgets every entry that is not busy.

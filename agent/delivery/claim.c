@@ -16,11 +16,6 @@ static int claim_compare(const struct message *message, enum spool_state place, 
     return stat.st_ino == message->stat.st_ino ? 0 : 1;
 }
 
-int claim_check(const struct message *message)
-{
-    return claim_compare(message, message->place, message->name);
-}
-
 int claim_lock(struct message *message)
 {
     if (message->origin != SPOOL_NEW || message->fd < 0) {
@@ -31,7 +26,7 @@ int claim_lock(struct message *message)
     if (error == -EWOULDBLOCK)
         return error;
     message->keep_lock &= error == 0 && message->stat.st_size <= OUTGOING_INLINE_MAX;
-    return claim_check(message);
+    return claim_compare(message, message->place, message->name);
 }
 
 // What was moved to `to` may be a file that somebody put in the place of ours a moment ago: it goes back.
@@ -76,7 +71,7 @@ int claim_return(struct message *message)
 int claim_file(struct message *message, enum spool_state to)
 {
     char name[SPOOL_NAME_SIZE];
-    int error = message->place == SPOOL_NEW ? claim_check(message) : 0;
+    int error = message->place == SPOOL_NEW ? claim_compare(message, SPOOL_NEW, message->name) : 0;
     if (!error)
         error =
             spool_move_known(message->dirs->spool, message->place, message->name, &message->stat, to, name);

@@ -21,8 +21,6 @@
 // Takes the lock of an open file of new/, which must still be there. -EWOULDBLOCK where somebody else has it.
 // What cannot be locked is to be moved: keep_lock is false then.
 int claim_lock(struct message *message);
-// Whether `name` is still the message's file.
-int claim_check(const struct message *message);
 // Moves it to cur/, where it does not lie there yet.
 int claim_move(struct message *message);
 // Moves it back to `origin`, where it does not lie there.

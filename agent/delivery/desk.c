@@ -13,10 +13,6 @@
 #define DESK_REST     19                 // a gentle job rests this many times as long as its slice took
 #define DESK_REST_MAX (2 * CLOCK_SECOND) // however long that was: the machine may have slept in between
 
-// A return wakes the wire thread: finished jobs are collected, at most so many and about so long.
-#define DESK_RETURN_N  16
-#define DESK_RETURN_NS (CLOCK_MS / 2)
-
 struct desk_list { // jobs in order
     struct channel_item *first, *last;
 };
@@ -102,29 +98,6 @@ struct desk_job *desk_more(struct desk *desk)
     return desk_sort(desk, channel_take(&desk->in));
 }
 
-static void desk_work(struct desk *desk, struct desk_job *batch)
-{
-    if (batch && desk->params.batch) {
-        desk->params.batch(desk, batch, desk->params.arg);
-        return;
-    }
-    struct desk_list done = {0};
-    int64_t began = clock_work();
-    unsigned n = 0;
-    while (batch) {
-        struct desk_job *job = batch;
-        batch = (struct desk_job *)job->item.next;
-        job->run(job);
-        desk_beat(desk);
-        desk_list_add(&done, job);
-        if (batch && ++n < DESK_RETURN_N && clock_work() - began < DESK_RETURN_NS)
-            continue;
-        desk_list_push(&done, &desk->out);
-        began = clock_work();
-        n = 0;
-    }
-}
-
 // One slice of the next job of a list; true where there was one.
 static bool desk_slice(struct desk *desk, struct desk_list *list)
 {
@@ -176,7 +149,9 @@ static void *desk_thread(void *arg)
                 break;
             continue;
         }
-        desk_work(desk, desk_sort(desk, items));
+        struct desk_job *batch = desk_sort(desk, items);
+        if (batch)
+            desk->params.batch(desk, batch, desk->params.arg);
         desk_slices(desk);
     }
     return NULL;

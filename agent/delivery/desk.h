@@ -16,15 +16,15 @@ struct desk;
 
 struct desk_job {
     struct channel_item item;            // first: a job is an item
-    void (*run)(struct desk_job *job);   // on the desk's thread (where the desk has no batch function)
+    void (*run)(struct desk_job *job);   // on the desk's thread; NULL: it is what the desk is there for
     bool (*slice)(struct desk_job *job); // slow jobs: a piece of the work; true when all is done
     void (*done)(struct desk_job *job);  // on the wire thread; may free the job
     bool gentle; // slow jobs: rest after each slice so that no more than 5 % of a core is spent
 };
 
-// Starts the thread. batch, where given, is called with each batch instead of every job's run; it passes
-// every job on with desk_return when its work is done. `idle`, where given, is called about every idle_ms
-// while nothing comes in.
+// Starts the thread. batch is called with each batch: it does the work of the desk's own jobs, runs the
+// others, and passes every one on with desk_return when it is done. `idle`, where given, is called about
+// every idle_ms while nothing comes in.
 struct desk_params {
     const char *name; // of the thread, at most 15 octets
     struct loop *loop;

@@ -78,10 +78,8 @@ void dispatch_end_claim(struct dispatch *dispatch, struct message *message)
             pool_wake(dispatch->pools[i]);
     if (message->route->pool)
         pool_wake(message->route->pool);
-    if (message->entry) {
-        backlog_end_claim(&tenant->backlog, message->entry);
+    if (message->entry && backlog_end_claim(&tenant->backlog, message->entry))
         pool_tenant_changed(tenant);
-    }
     message_free(message);
 }
 
@@ -125,16 +123,19 @@ static void filed_record(struct dispatch *dispatch, struct message *message)
 static void filed_back(struct dispatch *dispatch, struct message *message)
 {
     struct tenant *tenant = message->tenant;
-    if (message->dirs != tenant->dirs)
-        tenant->backlog.more_new = true; // perhaps the same directory, opened again
-    if (message->dirs != tenant->dirs || dispatch->stopping)
+    bool high = message->outgoing && message->outgoing->high_priority;
+    if (message->dirs != tenant->dirs) { // perhaps the same directory, opened again
+        tenant->backlog.more_new = true;
+        dispatch_refill(dispatch, tenant);
+        return;
+    }
+    if (dispatch->stopping)
         return;
     if (message->origin == SPOOL_NEW && message->entry && strcmp(message->entry->name, message->name) == 0) {
-        backlog_unclaim(&tenant->backlog, message->entry);
+        backlog_unclaim(&tenant->backlog, message->entry, high);
         message->entry = NULL;
     } else if (message->origin == SPOOL_NEW)
-        (void)backlog_add_new(
-            &tenant->backlog, message->name, true, message->outgoing && message->outgoing->high_priority);
+        (void)backlog_add_new(&tenant->backlog, message->name, true, high);
     else
         dispatch_wait(dispatch, tenant, message->name, 0);
     pool_tenant_changed(tenant);
@@ -151,9 +152,7 @@ static void filed_done(struct desk_job *job)
         dispatch->once_findings = true;
         if (message->error == -ENOENT) {
             log_event(dispatch->log, LOG_ERROR_LEVEL, "message_vanished",
-                "a message that was under way was moved or deleted by somebody else; its outcome could not "
-                "be "
-                "filed",
+                "somebody moved or deleted a message that was under way; its outcome could not be filed",
                 "tenant", tenant->name, "name", message->claimed_name, NULL);
             if (message->filing == FILING_SENT)
                 count_sent(message);
@@ -261,7 +260,8 @@ bool dispatch_is_done(struct dispatch *dispatch)
         if (backlog_has_waiting(&tenant->backlog, now) || tenant->backlog.more_new ||
             backlog_settling(&tenant->backlog))
             return false;
-        dispatch->once_findings |= backlog_troubled(&tenant->backlog); // tried a few times, and left
     }
+    for (size_t i = 0; i < dispatch->n_tenants; i++) // tried a few times, and left
+        dispatch->once_findings |= backlog_troubled(&dispatch->tenants[i]->backlog);
     return true;
 }

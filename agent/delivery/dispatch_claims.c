@@ -168,7 +168,7 @@ bool dispatch_claim(struct dispatch *dispatch, struct tenant *tenant, struct bac
     message->dispatch = dispatch;
     message->express = tenant->claimed == 0;
     message->keep_lock = dispatch->claimed < dispatch->locked_max;
-    message->job = (struct desk_job){.run = intake_claim, .done = claim_done};
+    message->job = (struct desk_job){.done = claim_done};
     tenant->claiming++;
     tenant->pool->claiming++;
     tenant->claimed++;

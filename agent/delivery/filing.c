@@ -182,9 +182,10 @@ static int filing_remember(struct filing *filing, struct message *message)
         anybody |= message->recipient_state[i] == STATUS_SENT;
     if (!anybody || message->fd < 0 || fstat(message->fd, &stat) || stat.st_nlink == 0)
         return 0;
+    bool plain = !message->status; // else it knows who has it, and by what reply
     int error = message_need_status(message);
     struct timespec at = clock_timespec(clock_wall());
-    for (size_t i = 0; !error && i < message->outgoing->n_recipients; i++)
+    for (size_t i = 0; plain && !error && i < message->outgoing->n_recipients; i++)
         if (message->recipient_state[i] == STATUS_SENT)
             error = status_set_recipient(message->status, i, STATUS_SENT, message->detail, &at);
     return error ? error : filing_record(filing, message);
@@ -287,11 +288,12 @@ static void filing_work(struct filing *filing, struct desk *desk, struct desk_jo
         first = (struct desk_job *)job->item.next;
         job->item.next = NULL;
         desk_beat(desk);
-        if (job->run) {
+        if (job->run) { // no outcome: moves of claimed messages (settle.h), which take a turn of their own
             filing_end_turn(filing);
             job->run(job);
             desk_return(desk, job);
-            first = first || rounds++ == FILING_ROUNDS ? first : desk_more(desk);
+            if (!first && rounds++ < FILING_ROUNDS)
+                first = desk_more(desk);
             continue;
         }
         int error = atomic_load(&filing->broken);

@@ -1,6 +1,6 @@
 // The intake desk's work: claiming a name, and reading directories.
 //
-// intake_claim: everything between a name in new/ or deferred/ and a message that can go on the wire: is it a
+// A claim is everything between a name in new/ or deferred/ and a message that can go on the wire: is it a
 // message, is it complete, the claim (claim.h), what was known of it before (its status file), the header
 // block, envelope and body plan.
 #ifndef OUTTRAY_AGENT_DELIVERY_INTAKE_H
@@ -17,10 +17,8 @@ enum claim_result intake_examine(struct message *message); // opens and locks it
 enum claim_result intake_move(struct message *message); // renames it to cur/, where the lock is not the claim
 enum claim_result intake_read(struct message *message); // what is known of it, what will be sent
 
-// A message's job on the intake desk: all steps of one claim. The result is in message->claim.
-void intake_claim(struct desk_job *job);
-
-// For desk_params: batch, with arg a struct moves. Claims in groups: all of a group are looked at, then those
+// For desk_params: batch, with arg a struct moves. The desk's own jobs are messages to be claimed; how that
+// ended is in message->claim. Claims in groups: all of a group are looked at, then those
 // that are to be renamed are renamed in one turn, then all are read. The first claim of a tenant that has
 // nothing else under way does not wait behind the claims of others. Other jobs are run between two groups.
 void intake_batch(struct desk *desk, struct desk_job *first, void *arg);

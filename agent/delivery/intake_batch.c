@@ -1,4 +1,5 @@
-// Claiming in groups, so that renames come in runs (intake desk).
+// Claiming in groups, so that what is looked up for all is looked up once and renames come in runs (intake
+// desk).
 #include "agent/base/clock.h"
 #include "agent/delivery/intake.h"
 
@@ -7,16 +8,15 @@
 #define INTAKE_GROUPS  8  // after which a slice of a slow job has its turn
 #define INTAKE_RETURN  8  // go back to the wire thread together, since each return may wake it
 
-// Looks at all messages from `first` up to, and without, `end`.
-static void intake_examine_all(struct desk_job *first, const struct desk_job *end)
+static void intake_examine_all(struct desk_job *first)
 {
-    for (struct desk_job *job = first; job != end; job = (struct desk_job *)job->item.next) {
+    for (struct desk_job *job = first; job; job = (struct desk_job *)job->item.next) {
         struct message *message = (struct message *)job;
         message->error = 0;
         message->claim = intake_examine(message);
     }
     int64_t now = clock_work();
-    for (struct desk_job *job = first; job != end; job = (struct desk_job *)job->item.next)
+    for (struct desk_job *job = first; job; job = (struct desk_job *)job->item.next)
         ((struct message *)job)->examined = now;
 }
 
@@ -27,33 +27,18 @@ static bool intake_is_to_move(const struct desk_job *job)
 }
 
 // Renames those that a lock does not claim.
-static void intake_move_all(struct moves *moves, struct desk_job *first, const struct desk_job *end)
+static void intake_move_all(struct moves *moves, struct desk_job *first)
 {
     struct desk_job *job = first;
-    while (job != end && !intake_is_to_move(job))
+    while (job && !intake_is_to_move(job))
         job = (struct desk_job *)job->item.next;
-    if (job == end)
+    if (!job)
         return;
     moves_begin(moves);
-    for (; job != end; job = (struct desk_job *)job->item.next)
+    for (; job; job = (struct desk_job *)job->item.next)
         if (intake_is_to_move(job))
             ((struct message *)job)->claim = intake_move((struct message *)job);
     moves_end(moves);
-}
-
-static void intake_read_message(struct desk_job *job)
-{
-    struct message *message = (struct message *)job;
-    if (message->claim == CLAIM_READY)
-        message->claim = intake_read(message);
-}
-
-void intake_claim(struct desk_job *job)
-{
-    const struct desk_job *end = (struct desk_job *)job->item.next;
-    intake_examine_all(job, end);
-    intake_move_all(NULL, job, end);
-    intake_read_message(job);
 }
 
 // A list of jobs, linked by item.next.
@@ -101,13 +86,15 @@ static void intake_return(struct intake *intake)
 // Claims a group and reads it; a few go back to the wire thread together.
 static void intake_group(struct intake *intake, struct intake_list group)
 {
-    intake_examine_all(group.first, NULL);
+    intake_examine_all(group.first);
     desk_beat(intake->desk);
-    intake_move_all(intake->moves, group.first, NULL);
+    intake_move_all(intake->moves, group.first);
     while (group.first) {
         struct desk_job *job = intake_list_take(&group);
+        struct message *message = (struct message *)job;
         desk_beat(intake->desk);
-        intake_read_message(job);
+        if (message->claim == CLAIM_READY)
+            message->claim = intake_read(message);
         intake_list_add(&intake->done, job);
         if (intake->done.n >= INTAKE_RETURN)
             intake_return(intake);
@@ -127,7 +114,7 @@ static void intake_collect(struct intake *intake, struct desk_job *first)
     while (first) {
         struct desk_job *job = first;
         first = (struct desk_job *)job->item.next;
-        bool claim = job->run == intake_claim;
+        bool claim = !job->run;
         bool express = claim && ((struct message *)job)->express && intake->express.n < INTAKE_EXPRESS;
         intake_list_add(express ? &intake->express : claim ? &intake->waiting : &intake->others, job);
     }

@@ -32,12 +32,14 @@ static void settle_done(struct desk_job *job)
     free(job);
 }
 
+// For when the first of them has its time, or, where it could not be moved now, as much later.
 static void settle_arm(struct dispatch *dispatch)
 {
-    const struct message *first = dispatch->settle.first;
-    if (first)
-        (void)loop_timer_set(
-            dispatch->loop, &dispatch->settle.timer, first->claimed_at + dispatch->settle.after);
+    const struct settle *settle = &dispatch->settle;
+    if (!settle->first)
+        return;
+    int64_t now = loop_now(dispatch->loop), due = settle->first->claimed_at + settle->after;
+    (void)loop_timer_set(dispatch->loop, &dispatch->settle.timer, due > now ? due : now + settle->after);
 }
 
 static void settle_due(struct loop_timer *timer)
@@ -47,7 +49,7 @@ static void settle_due(struct loop_timer *timer)
     while (dispatch->settle.first && dispatch->settle.first->claimed_at <= before) {
         struct settle_job *settle = malloc(sizeof *settle);
         if (!settle)
-            break; // they are looked at again with the next one
+            break;
         *settle =
             (struct settle_job){.job = {.run = settle_run, .done = settle_done}, .moves = &dispatch->moves};
         while (settle->n < SETTLE_MAX && dispatch->settle.first &&

@@ -34,6 +34,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -56,6 +57,7 @@
     X(linkat)                                                                                                \
     X(mkdirat)                                                                                               \
     X(ftruncate)                                                                                             \
+    X(flock)                                                                                                 \
     X(fchmod)                                                                                                \
     X(futimens)                                                                                              \
     X(fstat)                                                                                                 \
@@ -379,6 +381,7 @@ WRAP(int, unlinkat, (int dir, const char *name, int flags), dir, name, -1, (dir,
 WRAP(int, linkat, (int from, const char *old, int to, const char *name, int flags), to, name, -1,
     (from, old, to, name, flags))
 WRAP(int, mkdirat, (int dir, const char *name, mode_t mode), dir, name, -1, (dir, name, mode))
+WRAP(int, flock, (int fd, int operation), fd, NULL, -1, (fd, operation))
 WRAP(int, ftruncate, (int fd, off_t length), fd, NULL, -1, (fd, length))
 WRAP(int, fchmod, (int fd, mode_t mode), fd, NULL, -1, (fd, mode))
 WRAP(int, futimens, (int fd, const struct timespec times[2]), fd, NULL, -1, (fd, times))

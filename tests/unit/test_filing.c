@@ -103,7 +103,7 @@ static void a_returned_message_goes_where_it_came_from(void **state)
         again->recorded = message->recorded;
         message_free(message);
         message = again;
-        intake_claim(&message->job);
+        claim_now(message);
     }
     assert_int_equal(message->claim, CLAIM_READY);
     file(archive, message, FILING_RETURN);

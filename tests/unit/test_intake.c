@@ -177,11 +177,11 @@ static void without_a_lease_a_file_must_stay_as_it_is(void **state)
     message = message_for(world, world->acme, SPOOL_NEW, "m", false);
     message->seen_size = size;
     message->seen_mtime = seen;
-    intake_claim(&message->job);
+    claim_now(message);
     enum claim_result grown = message->claim;
     int64_t grown_size = message->seen_size;
     // And now it did not.
-    intake_claim(&message->job);
+    claim_now(message);
     enum claim_result unchanged = message->claim;
     struct message *old = claim(world, world->acme, SPOOL_NEW, "old", false);
     become_root();
@@ -265,13 +265,13 @@ static void without_descriptors_it_is_put_back(void **state)
     none = before;
     none.rlim_cur = 3;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-    intake_claim(&message->job);
+    claim_now(message);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     claim_is(message, CLAIM_LATER);
     assert_int_equal(message->error, -EMFILE);
     assert_true(inode_in(world->acme, SPOOL_NEW, "m") == inode);
     assert_int_equal(entries_in(world->acme, SPOOL_CUR), 0);
-    intake_claim(&message->job); // and may be tried again
+    claim_now(message); // and may be tried again
     claim_is(message, CLAIM_READY);
     message_free(message);
 }

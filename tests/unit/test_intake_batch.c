@@ -52,7 +52,7 @@ static struct message *post(struct world *world, struct tenant *tenant, const ch
 {
     struct message *message = message_for(world, tenant, SPOOL_NEW, name, true);
     message->express = express;
-    message->job = (struct desk_job){.run = intake_claim, .done = came_back};
+    message->job = (struct desk_job){.done = came_back};
     desk_post(office.desk, &message->job);
     return message;
 }

@@ -99,7 +99,7 @@ static void mail_from_deferred_goes_on_where_it_was(void **state)
     know(world->acme, SPOOL_DEFERRED, "m", SPOOL_DEFERRED, mixed, 3, 1600000000 * CLOCK_SECOND);
     struct message *message = message_for(world, world->acme, SPOOL_DEFERRED, "m", true);
     message->recorded = 1700000000 * CLOCK_SECOND;
-    intake_claim(&message->job);
+    claim_now(message);
     claim_is(message, CLAIM_READY);
     assert_int_equal(message->origin, SPOOL_DEFERRED);
     assert_int_equal(message->status_in, SPOOL_DEFERRED);
@@ -157,7 +157,7 @@ static void who_is_sent_by_either_status_has_it(void **state)
     know(world->acme, SPOOL_DEFERRED, "m", SPOOL_FAILED, newer, 3, 1600000000 * CLOCK_SECOND);
     struct message *message = message_for(world, world->acme, SPOOL_DEFERRED, "m", true);
     message->recorded = 1700000000 * CLOCK_SECOND;
-    intake_claim(&message->job);
+    claim_now(message);
     claim_is(message, CLAIM_READY);
     assert_int_equal(message->status_in, SPOOL_DEFERRED);
     assert_int_equal(message->recipient_state[0], STATUS_PENDING);
@@ -217,11 +217,11 @@ static void a_message_deferred_again_is_not_due(void **state)
     know(world->acme, SPOOL_DEFERRED, "m", SPOOL_DEFERRED, pending, 1, 1600000000 * CLOCK_SECOND);
     struct message *message = message_for(world, world->acme, SPOOL_DEFERRED, "m", true);
     message->recorded = 1650000000 * CLOCK_SECOND; // what the backlog last knew
-    intake_claim(&message->job);
+    claim_now(message);
     claim_is(message, CLAIM_NOT_DUE);
     assert_true(message->recorded == 1700000000 * CLOCK_SECOND);
     assert_true(inode_in(world->acme, SPOOL_DEFERRED, "m") != 0);
-    intake_claim(&message->job); // the backlog knows by now, and asks all the same: released
+    claim_now(message); // the backlog knows by now, and asks all the same: released
     claim_is(message, CLAIM_READY);
     message_free(message);
 }
