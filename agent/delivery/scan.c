@@ -21,6 +21,15 @@ int scan_due(const struct spool_tenant *spool, const char *name, int64_t *ret_du
     return S_ISREG(message.st_mode) ? scan_due_of(spool, name, &message, ret_due, ret_ctime) : -EINVAL;
 }
 
+// Whether somebody touched the message since its status was written. A time in the future, as it comes with a
+// file from a machine whose clock is ahead, is no touch yet: the message would be tried without a pause until
+// then.
+static bool is_touched(const struct stat *message, const struct stat *status)
+{
+    int64_t touched = clock_ns(&message->st_mtim);
+    return touched > clock_ns(&status->st_ctim) && touched <= clock_wall();
+}
+
 int scan_due_of(const struct spool_tenant *spool, const char *name, const struct stat *message,
     int64_t *ret_due, struct timespec *ret_ctime)
 {
@@ -31,7 +40,7 @@ int scan_due_of(const struct spool_tenant *spool, const char *name, const struct
     *ret_due = 0;
     if (fstatat(dir, status_name, &status, AT_SYMLINK_NOFOLLOW))
         return errno == ENOENT ? 0 : -errno;
-    if (clock_ns(&message->st_mtim) <= clock_ns(&status.st_ctim))
+    if (!is_touched(message, &status))
         *ret_due = clock_ns(&status.st_mtim);
     if (ret_ctime)
         *ret_ctime = status.st_ctim;

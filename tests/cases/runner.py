@@ -158,6 +158,8 @@ class Scenario(Comparison):
         else:
             stamp = parse_moment(moment)
         stamp = int(stamp) * 10**9 + 123456000
+        if moment[0] == "-" and stamp > time.time_ns():  # the second has just begun
+            stamp -= 10**9
         temporary = self.directory / ".making"
         temporary.write_bytes(data)
         temporary.chmod(int(options.get("mode", "640"), 8))

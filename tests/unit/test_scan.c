@@ -204,10 +204,15 @@ static void a_deferred_message_is_due_when_its_status_says(void **state)
 static void a_touched_message_is_due_now(void **state)
 {
     struct world *world = *state;
+    struct timespec written;
+    int64_t due;
     put_in(world->acme, SPOOL_DEFERRED, "m", PLAIN);
     put_status(world, "m", 2100000000 * CLOCK_SECOND);
-    set_mtime(world->acme, SPOOL_DEFERRED, "m", clock_wall() + 10 * CLOCK_SECOND);
+    assert_int_equal(scan_due(world->acme->dirs->spool, "m", &due, &written), 0);
+    set_mtime(world->acme, SPOOL_DEFERRED, "m", clock_ns(&written) + 1);
     due_is(world, "m", 0);
+    set_mtime(world->acme, SPOOL_DEFERRED, "m", clock_wall() + 3600 * CLOCK_SECOND); // no touch, or not yet
+    due_is(world, "m", 2100000000 * CLOCK_SECOND);
     put_status(world, "m", 2100000000 * CLOCK_SECOND);
     set_mtime(world->acme, SPOOL_DEFERRED, "m", 1700000000 * CLOCK_SECOND);
     due_is(world, "m", 2100000000 * CLOCK_SECOND);
