@@ -170,7 +170,7 @@ def distance(report, base):
 
 
 def latency_part(report, base):
-    backlog = 100000  # it has to last longer than the samples
+    backlog = 200000  # it has to last longer than the samples
     settings = dataclasses.replace(base, connections=4)
     samples = 500 if report.options.full else 200
     rounds = [(latency.measure(settings, samples), latency.measure(settings, samples, backlog=backlog))
