@@ -29,15 +29,16 @@ int claim_lock(struct message *message)
     return claim_compare(message, message->place, message->name);
 }
 
-// What was moved to `to` may be a file that somebody put in the place of ours a moment ago: it goes back.
+// What was moved to `to` may be a file that somebody put in the place of ours a moment ago: it goes back, and
+// so does what cannot be looked at now.
 static int claim_moved(struct message *message, enum spool_state from, enum spool_state to,
     const char name[static SPOOL_NAME_SIZE])
 {
-    struct stat other;
     char back[SPOOL_NAME_SIZE];
     int error = from == SPOOL_CUR ? 0 : claim_compare(message, to, name);
-    if (error == 1 && fstatat(message->dirs->spool->dir[to], name, &other, AT_SYMLINK_NOFOLLOW) == 0)
-        (void)spool_move(message->dirs->spool, to, name, other.st_ino, from, back);
+    if (error && error != -ENOENT &&
+        spool_move(message->dirs->spool, to, name, message->stat.st_ino, from, back) == 0 && error != 1)
+        memcpy(message->name, back, sizeof back);
     return error;
 }
 

@@ -15,6 +15,19 @@ int renameat(int from, const char *old, int to, const char *new)
     return (int)syscall(SYS_renameat2, from, old, to, new, 0);
 }
 
+// The next look at a file by name fails once this is set.
+static int fail_look;
+
+int fstatat(int dir, const char *name, struct stat *stat, int flags)
+{
+    if (fail_look) {
+        errno = fail_look;
+        fail_look = 0;
+        return -1;
+    }
+    return (int)syscall(SYS_newfstatat, dir, name, stat, flags);
+}
+
 static struct message *locked(struct archive *archive, const char *name)
 {
     archive->world.locks = true;
@@ -244,6 +257,38 @@ static void one_that_slips_in_goes_back(void **state)
     }
 }
 
+static void lose_sight(void)
+{
+    before_rename = NULL;
+    fail_look = ENOMEM;
+}
+
+static void what_cannot_be_looked_at_goes_back(void **state)
+{
+    struct archive *archive = *state;
+    struct world *world = &archive->world;
+    struct message *message = locked(archive, "m");
+    for (int i = 0; i < 2; i++) {
+        before_rename = lose_sight;
+        assert_int_equal(i ? claim_move(message) : claim_file(message, SPOOL_SENT), -ENOMEM);
+        assert_int_equal(fail_look, 0);
+        assert_int_equal(message->place, SPOOL_NEW);
+        assert_true(inode_in(world->acme, SPOOL_NEW, "m") == message->stat.st_ino);
+    }
+    file(archive, message, FILING_SENT); // nothing is lost of it
+    assert_true(inode_in(world->acme, SPOOL_SENT, "m") == message->stat.st_ino);
+    // A claim that is a move can be made again, too.
+    put_in(world->acme, SPOOL_DEFERRED, "d", PLAIN);
+    before_rename = lose_sight;
+    struct message *deferred = claim(world, world->acme, SPOOL_DEFERRED, "d", true);
+    assert_int_equal(deferred->claim, CLAIM_LATER);
+    assert_true(inode_in(world->acme, SPOOL_DEFERRED, "d") == deferred->stat.st_ino);
+    message_free(deferred);
+    deferred = claim(world, world->acme, SPOOL_DEFERRED, "d", true);
+    assert_int_equal(deferred->claim, CLAIM_READY);
+    message_free(deferred);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +304,7 @@ int main(void)
         TEST(one_that_was_deleted_leaves_nothing),
         TEST(another_file_by_its_name_is_left_alone),
         TEST(one_that_slips_in_goes_back),
+        TEST(what_cannot_be_looked_at_goes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
