@@ -30,14 +30,15 @@ int claim_lock(struct message *message)
 }
 
 // What was moved to `to` may be a file that somebody put in the place of ours a moment ago: it goes back, and
-// so does what cannot be looked at now.
+// so does what cannot be looked at now. *ret_back: whether it went.
 static int claim_moved(struct message *message, enum spool_state from, enum spool_state to,
-    const char name[static SPOOL_NAME_SIZE])
+    const char name[static SPOOL_NAME_SIZE], bool *ret_back)
 {
     char back[SPOOL_NAME_SIZE];
     int error = from == SPOOL_CUR ? 0 : claim_compare(message, to, name);
-    if (error && error != -ENOENT &&
-        spool_move(message->dirs->spool, to, name, message->stat.st_ino, from, back) == 0 && error != 1)
+    *ret_back = !error || error == -ENOENT ||
+                spool_move(message->dirs->spool, to, name, message->stat.st_ino, from, back) == 0;
+    if (error && error != -ENOENT && error != 1 && *ret_back)
         memcpy(message->name, back, sizeof back);
     return error;
 }
@@ -45,17 +46,18 @@ static int claim_moved(struct message *message, enum spool_state from, enum spoo
 int claim_move(struct message *message)
 {
     char name[SPOOL_NAME_SIZE];
+    bool back = true;
     if (message->place == SPOOL_CUR)
         return 0;
     int error = spool_move(
         message->dirs->spool, message->place, message->name, message->stat.st_ino, SPOOL_CUR, name);
     if (!error)
-        error = claim_moved(message, message->place, SPOOL_CUR, name);
-    if (error)
+        error = claim_moved(message, message->place, SPOOL_CUR, name, &back);
+    if (error && (back || error == 1))
         return error;
     memcpy(message->name, name, sizeof name);
     message->place = SPOOL_CUR;
-    return 0;
+    return error;
 }
 
 int claim_return(struct message *message)
@@ -72,12 +74,13 @@ int claim_return(struct message *message)
 int claim_file(struct message *message, enum spool_state to)
 {
     char name[SPOOL_NAME_SIZE];
+    bool back;
     int error = message->place == SPOOL_NEW ? claim_compare(message, SPOOL_NEW, message->name) : 0;
     if (!error)
         error =
             spool_move_known(message->dirs->spool, message->place, message->name, &message->stat, to, name);
     if (!error)
-        error = claim_moved(message, message->place, to, name);
+        error = claim_moved(message, message->place, to, name, &back);
     if (!error)
         memcpy(message->name, name, sizeof name);
     return error;

@@ -21,7 +21,7 @@
 // Takes the lock of an open file of new/, which must still be there. -EWOULDBLOCK where somebody else has it.
 // What cannot be locked is to be moved: keep_lock is false then.
 int claim_lock(struct message *message);
-// Moves it to cur/, where it does not lie there yet.
+// Moves it to cur/, where it does not lie there yet. After an error `place` tells where it is.
 int claim_move(struct message *message);
 // Moves it back to `origin`, where it does not lie there.
 int claim_return(struct message *message);

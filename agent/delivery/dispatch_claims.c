@@ -16,9 +16,9 @@ static void claim_drop(struct message *message)
     message->entry = NULL;
 }
 
-static void claim_later(struct dispatch *dispatch, struct message *message)
+// What was in its way is in the way of others, too.
+static void claim_trouble(struct dispatch *dispatch, struct message *message)
 {
-    struct backlog_entry *entry = message->entry;
     if (message->error == -EIO || message->error == -EROFS) {
         int none = 0;
         atomic_compare_exchange_strong(&dispatch->filing_state.broken, &none, message->error);
@@ -29,12 +29,17 @@ static void claim_later(struct dispatch *dispatch, struct message *message)
             "name", message->name, "reason", strerror(-message->error), NULL);
     }
     dispatch->claim_error = message->error;
-    entry->troubled = true;
-    if (entry->settles < UCHAR_MAX)
-        entry->settles++;
     if (message->error == -EMFILE || message->error == -ENFILE)
         for (size_t i = 0; i < dispatch->n_pools; i++)
             pool_quit(dispatch->pools[i]); // sessions give descriptors back
+}
+
+static void claim_later(struct dispatch *dispatch, struct message *message)
+{
+    struct backlog_entry *entry = message->entry;
+    entry->troubled = true;
+    if (entry->settles < UCHAR_MAX)
+        entry->settles++;
     backlog_put_off(&message->tenant->backlog, entry, loop_now(dispatch->loop) + CLAIM_PUT_OFF_NS);
     message->entry = NULL;
 }
@@ -73,6 +78,38 @@ static void claim_by_other(struct dispatch *dispatch, struct message *message)
         message->entry->settles++;
     backlog_put_off(&message->tenant->backlog, message->entry, loop_now(dispatch->loop) + CLAIM_PUT_OFF_NS);
     message->entry = NULL;
+}
+
+// The filing desk has put it back, or could not.
+static void claim_rescued(struct desk_job *job)
+{
+    struct message *message = (struct message *)job;
+    struct dispatch *dispatch = message->dispatch;
+    struct tenant *tenant = message->tenant;
+    dispatch_spool_trouble(dispatch);
+    tenant->changed = true;
+    dispatch->once_findings = true;
+    bool back = !message->error;
+    if (back && message->dirs == tenant->dirs && message->origin == message->entry->from &&
+        strcmp(message->name, message->entry->name) == 0) {
+        claim_later(dispatch, message);
+    } else {
+        claim_drop(message);
+        tenant->backlog.more_new |= back && message->origin == SPOOL_NEW;
+        if (back && message->origin == SPOOL_DEFERRED && message->dirs == tenant->dirs)
+            dispatch_wait(dispatch, tenant, message->name, 0);
+    }
+    pool_tenant_changed(tenant);
+    dispatch_end_claim(dispatch, message);
+}
+
+// It lies in cur/, where nobody would find it before the next start. The filing desk tries until it is back.
+static void claim_stranded(struct dispatch *dispatch, struct message *message)
+{
+    message->filing = FILING_RETURN;
+    message->job.run = NULL;
+    message->job.done = claim_rescued;
+    desk_post(dispatch->filing, &message->job);
 }
 
 // Claimed: from here on the name belongs to us. The backlog knows it as long as it may meet it in new/.
@@ -151,8 +188,14 @@ static void claim_done(struct desk_job *job)
         unreadable_wait(dispatch, message);
         break;
     case CLAIM_LATER:
+        claim_trouble(dispatch, message);
         claim_later(dispatch, message);
         break;
+    case CLAIM_STRANDED:
+        claim_trouble(dispatch, message);
+        claim_stranded(dispatch, message);
+        pool_tenant_changed(tenant);
+        return;
     }
     pool_tenant_changed(tenant);
     dispatch_end_claim(dispatch, message);

@@ -175,12 +175,12 @@ static int intake_allocate(struct message *message)
     return all ? 0 : -ENOMEM;
 }
 
-// Puts a claimed message back: we could not look at it.
+// Puts a claimed message back: we could not look at it. What is wrong may be in the way of that as well.
 static enum claim_result intake_put_back(struct message *message, int error)
 {
     int moved = claim_return(message);
     message->error = moved ? moved : error;
-    return CLAIM_LATER;
+    return moved ? CLAIM_STRANDED : CLAIM_LATER;
 }
 
 // The same where reading was what failed: it may be this message alone that the disk does not give.
@@ -190,9 +190,8 @@ static enum claim_result intake_unread(struct message *message, int error)
         return intake_put_back(message, error);
     if (!unreadable_mark(message))
         message->origin = SPOOL_NEW;
-    int moved = claim_return(message);
-    message->error = moved ? moved : error;
-    return moved ? CLAIM_LATER : CLAIM_UNREADABLE;
+    enum claim_result result = intake_put_back(message, error);
+    return result == CLAIM_LATER ? CLAIM_UNREADABLE : result;
 }
 
 static enum claim_result intake_fault(struct message *message, const char *detail)
@@ -310,12 +309,14 @@ static bool intake_is_due(struct message *message)
     return false;
 }
 
-// How a claim ends that found an error; nothing is moved. Where another file has the name now, that one has
+// How a claim ends that found an error. Where another file has the name now, that one has
 // its own turn.
 static enum claim_result intake_refuse(struct message *message, int error)
 {
     message->error = error;
-    return error == -ENOENT        ? CLAIM_GONE
+    return message->place != message->origin
+               ? CLAIM_STRANDED // moved, not to be looked at, not to be moved back
+           : error == -ENOENT      ? CLAIM_GONE
            : error == -EWOULDBLOCK ? CLAIM_TAKEN
            : error == 1            ? CLAIM_UNSETTLED
            : error == -ENOTSUP     ? CLAIM_IGNORED

@@ -26,6 +26,7 @@ enum claim_result {
     CLAIM_WAIT,       // claimed; its X-Outtray-Not-Before is in the future
     CLAIM_UNREADABLE, // the disk does not give its content (`error`); left or put back
     CLAIM_LATER,      // could not be looked at now (`error`: descriptors, memory, disk); left or put back
+    CLAIM_STRANDED,   // the same, but it could not be put back either: it lies in cur/
 };
 
 // What the filing desk is to do with it.
@@ -60,7 +61,7 @@ struct message {
     int64_t seen_size, seen_mtime; // in: when last put off; out: as seen now
     int64_t recorded; // deferred: its due time as the backlog knows it; out: as the directory says
     enum claim_result claim;
-    int error; // negative errno for CLAIM_LATER, CLAIM_UNREADABLE and for a filing that failed
+    int error; // negative errno for CLAIM_LATER, CLAIM_STRANDED, CLAIM_UNREADABLE and for a filing that failed
 
     char name[SPOOL_NAME_SIZE];         // in `place`, and in its final place once filed
     char claimed_name[SPOOL_NAME_SIZE]; // as it was claimed: what logs and status files of others know
