@@ -10,6 +10,7 @@
 
 #include "agent/delivery/desk.h"
 #include "agent/delivery/names.h"
+#include "agent/delivery/pairs.h"
 #include "agent/delivery/tenant.h"
 #include "config/config.h"
 
@@ -73,6 +74,8 @@ struct survey {
     int64_t release_before;                      // in: that was deferred before this (file clock)
     int step;                                    // of the survey's steps
     void *dir;                                   // DIR of the step under way
+    bool again;                                  // it is read a second time
+    struct pairs pairs;                          // of the step under way
     int64_t began;                               // boot
     struct timespec began_files;                 // the clock of file times
     struct observe_count counts[OBSERVE_STATES]; // out

@@ -16,8 +16,8 @@
 
 struct survey_step {
     enum spool_state state;
-    enum observe_state count; // OBSERVE_STATES: not counted
     bool retention_only;
+    bool has_statuses; // message and status file lie side by side
     int (*entry)(struct survey *survey, int dir, const char *name);
 };
 
@@ -76,10 +76,18 @@ static int survey_cur_entry(struct survey *survey, int dir, const char *name)
     return 0;
 }
 
-static bool survey_is_status(const char *name)
+// Length of the name that a status file shares with its message; 0 where `name` is no status file's.
+static size_t survey_status_of(const char *name)
 {
     size_t length = strlen(name), suffix = strlen(SPOOL_STATUS_SUFFIX);
-    return length > suffix && strcmp(name + length - suffix, SPOOL_STATUS_SUFFIX) == 0;
+    bool is_status = length > suffix && strcmp(name + length - suffix, SPOOL_STATUS_SUFFIX) == 0;
+    return is_status ? length - suffix : 0;
+}
+
+// Whether status files without a message are of interest: at the start, and where what is old is removed.
+static bool survey_wants_orphans(const struct survey *survey)
+{
+    return survey->first || survey->retention;
 }
 
 // Whether the message of this status file lies in new/ or hold/, from where it comes back. Its name may have
@@ -126,11 +134,33 @@ static int survey_orphan(struct survey *survey, int dir, const char *status_name
     return 0;
 }
 
+// Of a directory with status files: whether this is one. Asking for the message of each would cost as much
+// again as the messages do, so it is noted who belongs together.
+static bool survey_note_pair(struct survey *survey, const char *name)
+{
+    size_t length = survey_status_of(name);
+    if (!survey_wants_orphans(survey))
+        return length > 0;
+    if (length)
+        pairs_add_status(&survey->pairs, name, length);
+    else
+        pairs_add_message(&survey->pairs, name, strlen(name));
+    return length > 0;
+}
+
+// The second reading: the status files that may be alone.
+static int survey_alone_entry(struct survey *survey, int dir, const char *name)
+{
+    size_t length = survey_status_of(name);
+    bool alone = length && pairs_may_be_alone(&survey->pairs, name, length);
+    return alone ? survey_orphan(survey, dir, name) : 0;
+}
+
 static int survey_deferred_entry(struct survey *survey, int dir, const char *name)
 {
     struct stat stat;
-    if (survey_is_status(name))
-        return survey_orphan(survey, dir, name);
+    if (survey_note_pair(survey, name))
+        return 0;
     if (fstatat(dir, name, &stat, AT_SYMLINK_NOFOLLOW))
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISREG(stat.st_mode) || !spool_name_valid(name))
@@ -149,8 +179,8 @@ static int survey_deferred_entry(struct survey *survey, int dir, const char *nam
 static int survey_failed_entry(struct survey *survey, int dir, const char *name)
 {
     struct stat stat;
-    if (survey_is_status(name))
-        return survey_orphan(survey, dir, name);
+    if (survey_note_pair(survey, name))
+        return 0;
     if (fstatat(dir, name, &stat, AT_SYMLINK_NOFOLLOW) || !S_ISREG(stat.st_mode))
         return 0;
     // Moved back to new/ by hand and sent, and the disk forgot the first of it. Nobody claims from here, so
@@ -193,12 +223,12 @@ static int survey_tmp_entry(struct survey *survey, int dir, const char *name)
 }
 
 static const struct survey_step survey_steps[] = {
-    {SPOOL_DEFERRED, OBSERVE_DEFERRED, false, survey_deferred_entry},
-    {SPOOL_SENT, OBSERVE_STATES, true, survey_sent_entry},
-    {SPOOL_TMP, OBSERVE_STATES, true, survey_tmp_entry},
-    {SPOOL_NEW, OBSERVE_NEW, false, survey_new_entry},
-    {SPOOL_CUR, OBSERVE_CUR, false, survey_cur_entry},
-    {SPOOL_FAILED, OBSERVE_FAILED, false, survey_failed_entry},
+    {SPOOL_DEFERRED, false, true, survey_deferred_entry},
+    {SPOOL_SENT, true, false, survey_sent_entry},
+    {SPOOL_TMP, true, false, survey_tmp_entry},
+    {SPOOL_NEW, false, false, survey_new_entry},
+    {SPOOL_CUR, false, false, survey_cur_entry},
+    {SPOOL_FAILED, false, true, survey_failed_entry},
 };
 #define SURVEY_STEPS ((int)(sizeof survey_steps / sizeof *survey_steps))
 
@@ -217,11 +247,33 @@ static void survey_step_open(struct survey *survey, const struct survey_step *st
 {
     int fd = openat(survey->dirs->spool->dir[step->state], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     survey->dir = fd < 0 ? NULL : fdopendir(fd);
+    survey->again = false;
+    if (survey->dir && step->has_statuses && survey_wants_orphans(survey))
+        pairs_init(&survey->pairs);
     if (survey->dir)
         return;
     survey_note_error(survey, -errno);
     if (fd >= 0)
         close(fd);
+}
+
+static void survey_step_close(struct survey *survey)
+{
+    if (survey->dir)
+        closedir(survey->dir);
+    survey->dir = NULL;
+    pairs_release(&survey->pairs);
+}
+
+// At the end of the step's directory: whether it is read again, for status files whose message is not there.
+static bool survey_step_again(struct survey *survey, const struct survey_step *step)
+{
+    if (survey->again || !step->has_statuses || !survey_wants_orphans(survey) ||
+        !pairs_any_alone(&survey->pairs))
+        return false;
+    rewinddir(survey->dir);
+    survey->again = true;
+    return true;
 }
 
 // Reads up to a slice of the step's directory; true when the step is over.
@@ -234,10 +286,11 @@ static bool survey_step_read(struct survey *survey, const struct survey_step *st
         const struct dirent *entry = readdir(survey->dir);
         if (!entry) {
             survey_note_error(survey, -errno);
-            return true;
+            return !survey_step_again(survey, step);
         }
         if (entry->d_name[0] != '.')
-            survey_note_error(survey, step->entry(survey, dirfd(survey->dir), entry->d_name));
+            survey_note_error(survey, (survey->again ? survey_alone_entry : step->entry)(
+                                          survey, dirfd(survey->dir), entry->d_name));
     }
     return false;
 }
@@ -264,9 +317,7 @@ static bool survey_slice(struct desk_job *job)
     if (!skip && !survey->dir)
         survey_step_open(survey, step);
     if (skip || survey_step_read(survey, step)) {
-        if (survey->dir)
-            closedir(survey->dir);
-        survey->dir = NULL;
+        survey_step_close(survey);
         survey->step++;
     }
     bool over = survey->step == SURVEY_STEPS;
@@ -306,8 +357,7 @@ void survey_free(struct survey *survey)
 {
     if (!survey)
         return;
-    if (survey->dir)
-        closedir(survey->dir);
+    survey_step_close(survey);
     names_release(&survey->fresh);
     names_release(&survey->deferred);
     names_release(&survey->ignored);
