@@ -148,7 +148,12 @@ static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct
 {
     if (survey->part != SURVEY_REST) {
         tenant->counts[OBSERVE_DEFERRED] = survey->counts[OBSERVE_DEFERRED];
-        survey_take_waiting(dispatch, tenant, survey);
+        tenant->deferred_counted_at = clock_wall();
+        if (survey->error)
+            ledger_doubt(&tenant->ledger);
+        ledger_take(&tenant->ledger, &survey->counts[OBSERVE_DEFERRED], &survey->oldest);
+        if (!survey->count_only)
+            survey_take_waiting(dispatch, tenant, survey);
     }
     if (survey->part == SURVEY_DEFERRED)
         return;
@@ -196,23 +201,32 @@ static void survey_done(struct desk_job *job)
         if (survey->retention)
             tenant->retention_at = now + RETENTION_EVERY_NS;
     }
-    tenant->survey_cost = survey->part == SURVEY_DEFERRED ? 0 : survey->cost;
     tenant->survey_ended = now;
+    if (survey->part != SURVEY_REST) {
+        tenant->deferred_cost = survey->deferred_cost;
+        tenant->deferred_ended = now;
+    }
+    if (survey->part != SURVEY_DEFERRED)
+        tenant->rest_cost = survey->cost - survey->deferred_cost;
     bool rest = survey->part == SURVEY_DEFERRED && tenant->surveyed && !tenant->counted;
     if (tenant->survey_again || rest)
-        dispatch_survey(dispatch, tenant);
+        dispatch_survey_rest(dispatch, tenant);
     survey_start(dispatch);
     pool_tenant_changed(tenant);
     survey_free(survey);
 }
 
 // What a survey reads: at first, and after a release, only what is deferred, since its due times are waited
-// for; then the rest, and from then on everything, at a rest.
-static enum survey_part survey_part(const struct tenant *tenant)
+// for; then the rest, and from then on everything or the rest, at a rest; at the end what is out of date.
+static enum survey_part survey_part(const struct dispatch *dispatch, const struct tenant *tenant)
 {
-    if (!tenant->surveyed || tenant->release || tenant->release_more)
+    if (dispatch->stopping && tenant->wants_deferred)
+        return tenant->changed ? SURVEY_ALL : SURVEY_DEFERRED;
+    if (!dispatch->stopping && (!tenant->surveyed || tenant->release || tenant->release_more))
         return SURVEY_DEFERRED;
-    return tenant->counted ? SURVEY_ALL : SURVEY_REST;
+    // What retention removes lies in deferred/, too.
+    bool old = !dispatch->stopping && loop_now(dispatch->loop) >= tenant->retention_at;
+    return tenant->counted && (tenant->wants_deferred || old) ? SURVEY_ALL : SURVEY_REST;
 }
 
 static void survey_submit(struct dispatch *dispatch, struct tenant *tenant)
@@ -220,14 +234,20 @@ static void survey_submit(struct dispatch *dispatch, struct tenant *tenant)
     struct survey *survey = survey_new(dispatch, tenant, dispatch->config, dispatch->spool_fd, survey_done);
     if (!survey)
         return;
-    survey->part = dispatch->stopping ? SURVEY_ALL : survey_part(tenant);
+    survey->part = survey_part(dispatch, tenant);
+    survey->count_only = dispatch->stopping;
     survey->retention = survey->part != SURVEY_DEFERRED && loop_now(dispatch->loop) >= tenant->retention_at;
     survey->first = !tenant->counted;
     survey->release = tenant->release || tenant->release_more;
     survey->release_before = tenant->release_before;
     survey->job.gentle = survey->part != SURVEY_DEFERRED && !dispatch->stopping;
     tenant->release = false;
-    tenant->changed = false;
+    if (survey->part != SURVEY_REST) {
+        tenant->wants_deferred = tenant->deferred_changed = false;
+        ledger_begin(&tenant->ledger, tenant->watch_deferred >= 0);
+    }
+    if (survey->part != SURVEY_DEFERRED)
+        tenant->changed = false;
     tenant->survey_running = true;
     dispatch->n_surveys++;
     desk_submit_slow(dispatch->intake, &survey->job);
@@ -246,6 +266,12 @@ static void survey_start(struct dispatch *dispatch)
 }
 
 void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant)
+{
+    tenant->wants_deferred = true;
+    dispatch_survey_rest(dispatch, tenant);
+}
+
+void dispatch_survey_rest(struct dispatch *dispatch, struct tenant *tenant)
 {
     tenant->survey_again = tenant->survey_running && !dispatch->stopping;
     if (tenant->survey_running || tenant->survey_queued || !tenant->dirs || !tenant->settings)
@@ -321,7 +347,13 @@ static void event_deferred(
     if (is_status && what != WATCH_TOUCHED)
         return; // written by an agent; its message follows
     (void)snprintf(message, sizeof message, "%.*s", (int)(is_status ? length - suffix : length), name);
-    if (spool_name_valid(message))
+    if (!spool_name_valid(message))
+        return;
+    if (!is_status && what == WATCH_TOUCHED)
+        ledger_doubt(&tenant->ledger); // as old as it was, it is no longer
+    else if (!is_status)
+        ledger_saw(&tenant->ledger, what != WATCH_REMOVED);
+    if (what != WATCH_REMOVED)
         look_add(dispatch, tenant, LOOK_DUE, message);
 }
 
@@ -333,7 +365,7 @@ void dispatch_watch_event(int watch, enum watch_what what, const char *name, voi
     if (watch < 0 || (size_t)watch >= dispatch->n_watches || !dispatch->watches[watch].tenant)
         return;
     struct tenant *tenant = dispatch->watches[watch].tenant;
-    tenant->changed = true;
+    tenant_note_change(tenant);
     if (what == WATCH_MOVED)
         dispatch_survey(dispatch, tenant); // it will notice what is gone
     else if (dispatch->watches[watch].state == SPOOL_NEW)

@@ -95,7 +95,8 @@ static void directories_install(struct dispatch *dispatch, struct tenant *tenant
     tenant->dirs = dirs;
     tenant->surveyed = tenant->counted = false;
     tenant->watch_new = watch_add(dispatch->watch, dirs->spool->dir[SPOOL_NEW], 0);
-    tenant->watch_deferred = watch_add(dispatch->watch, dirs->spool->dir[SPOOL_DEFERRED], WATCH_TOUCHES);
+    tenant->watch_deferred =
+        watch_add(dispatch->watch, dirs->spool->dir[SPOOL_DEFERRED], WATCH_TOUCHES | WATCH_REMOVALS);
     int error = tenant->watch_new < 0 ? tenant->watch_new : tenant->watch_deferred;
     if (error < 0 && !dispatch->watch_error) {
         dispatch->watch_error = error;
@@ -203,6 +204,12 @@ void dispatch_tenant_close(struct dispatch *dispatch, struct tenant *tenant)
     tenant->dirs = NULL;
 }
 
+static bool survey_has_rested(int64_t since, int64_t cost, int64_t every)
+{
+    int64_t rest = cost * SURVEY_REST;
+    return since >= (rest > every ? rest : every);
+}
+
 void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant)
 {
     int64_t now = loop_now(dispatch->loop);
@@ -213,13 +220,17 @@ void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant)
             dispatch_tenant_open(dispatch, tenant);
         return;
     }
-    bool cheap = tenant->survey_cost * (int64_t)dispatch->n_tenants * SURVEY_REST * 5 < SURVEY_OFTEN_NS;
-    int64_t every = tenant->changed || dispatch->watch_error ? SURVEY_CHANGED_NS
-                    : cheap                                  ? SURVEY_OFTEN_NS
-                                                             : SURVEY_EVERY_NS;
-    int64_t rest = tenant->survey_cost * SURVEY_REST;
-    if (now - tenant->survey_ended >= (rest > every ? rest : every) || now >= tenant->backlog.left_out_due)
+    if (tenant->survey_running || tenant->survey_queued)
+        return; // one that takes long is no reason for another one
+    int64_t both = tenant->deferred_cost + tenant->rest_cost;
+    bool cheap = both * (int64_t)dispatch->n_tenants * SURVEY_REST * 5 < SURVEY_OFTEN_NS;
+    bool changed = tenant->changed || tenant->deferred_changed || dispatch->watch_error;
+    int64_t every = changed ? SURVEY_CHANGED_NS : cheap ? SURVEY_OFTEN_NS : SURVEY_EVERY_NS;
+    // What is in deferred/ may take a hundred times as long as all else, which then need not wait for it.
+    if (survey_has_rested(now - tenant->deferred_ended, both, every) || now >= tenant->backlog.left_out_due)
         dispatch_survey(dispatch, tenant);
+    else if (survey_has_rested(now - tenant->survey_ended, tenant->rest_cost, every))
+        dispatch_survey_rest(dispatch, tenant);
 }
 
 bool dispatch_survey_last(struct dispatch *dispatch)
@@ -227,8 +238,12 @@ bool dispatch_survey_last(struct dispatch *dispatch)
     bool running = false;
     for (size_t i = 0; i < dispatch->n_tenants; i++) {
         struct tenant *tenant = dispatch->tenants[i];
-        if (tenant->changed && tenant->survey_cost < SURVEY_CHEAP_NS)
+        bool all = tenant->deferred_changed && !ledger_is_sure(&tenant->ledger) &&
+                   (dispatch->once || tenant->deferred_cost + tenant->rest_cost < SURVEY_CHEAP_NS);
+        if (all)
             dispatch_survey(dispatch, tenant);
+        else if (tenant->changed && tenant->rest_cost < SURVEY_CHEAP_NS)
+            dispatch_survey_rest(dispatch, tenant);
         running |= tenant->survey_running || tenant->survey_queued;
     }
     return running;
@@ -240,6 +255,7 @@ void dispatch_watch_lost(void *arg)
     dispatch->control.look = true;
     for (size_t i = 0; i < dispatch->n_tenants; i++) {
         dispatch->tenants[i]->backlog.more_new = true;
+        ledger_doubt(&dispatch->tenants[i]->ledger);
         dispatch_refill(dispatch, dispatch->tenants[i]);
         dispatch_survey(dispatch, dispatch->tenants[i]);
     }

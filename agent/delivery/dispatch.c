@@ -147,7 +147,7 @@ static void filed_done(struct desk_job *job)
     struct dispatch *dispatch = message->dispatch;
     struct tenant *tenant = message->tenant;
     dispatch_spool_trouble(dispatch);
-    tenant->changed = true;
+    tenant_note_change(tenant);
     if (message->error) {
         dispatch->once_findings = true;
         if (message->error == -ENOENT) {
@@ -160,6 +160,9 @@ static void filed_done(struct desk_job *job)
         dispatch_end_claim(dispatch, message);
         return;
     }
+    if (message->filing != FILING_RECORD && message->filed_in == SPOOL_DEFERRED &&
+        message->dirs == tenant->dirs)
+        ledger_came(&tenant->ledger, (uint64_t)message->stat.st_size, message->mtime);
     switch (message->filing) {
     case FILING_RECORD:
         filed_record(dispatch, message);

@@ -71,6 +71,8 @@ void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant);
 
 // What events and scans bring into the backlogs (arrivals.c). Surveys now, or again after the one under way.
 void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant);
+// The same, and deferred/ is read only where that is asked for otherwise.
+void dispatch_survey_rest(struct dispatch *dispatch, struct tenant *tenant);
 // At the end: brings the counts up to date where that is cheap. True while a survey is under way.
 bool dispatch_survey_last(struct dispatch *dispatch);
 void dispatch_watch_event(int watch, enum watch_what what, const char *name, void *arg);

@@ -87,7 +87,7 @@ static void claim_rescued(struct desk_job *job)
     struct dispatch *dispatch = message->dispatch;
     struct tenant *tenant = message->tenant;
     dispatch_spool_trouble(dispatch);
-    tenant->changed = true;
+    tenant_note_change(tenant);
     dispatch->once_findings = true;
     bool back = !message->error;
     if (back && message->dirs == tenant->dirs && message->origin == message->entry->from &&
@@ -120,6 +120,8 @@ static void claim_taken(struct dispatch *dispatch, struct message *message)
         backlog_claimed(&message->tenant->backlog, message->entry);
         settle_watch(dispatch, message);
     } else {
+        if (message->entry->from == SPOOL_DEFERRED && message->dirs == message->tenant->dirs)
+            ledger_went(&message->tenant->ledger, (uint64_t)message->stat.st_size, message->mtime);
         claim_drop(message);
     }
     dispatch->claim_error = 0;

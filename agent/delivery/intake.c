@@ -336,6 +336,7 @@ enum claim_result intake_examine(struct message *message)
     }
     if (error)
         return intake_refuse(message, error);
+    message->mtime = clock_ns(&message->stat.st_mtim);
     if (message->origin == SPOOL_DEFERRED && !intake_is_due(message))
         return CLAIM_NOT_DUE;
     if (!intake_is_settled(message, &message->stat))

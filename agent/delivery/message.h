@@ -59,9 +59,11 @@ struct message {
     bool express;     // its tenant has nothing else under way: it goes before others' claims
     int64_t examined; // clock_work: it was seen in `origin` before then
     int64_t seen_size, seen_mtime; // in: when last put off; out: as seen now
+    int64_t mtime;                 // of its file, ns; stat's is when it was submitted, once that is known
     int64_t recorded; // deferred: its due time as the backlog knows it; out: as the directory says
     enum claim_result claim;
-    int error; // negative errno for CLAIM_LATER, CLAIM_STRANDED, CLAIM_UNREADABLE and for a filing that failed
+    int error; // negative errno for CLAIM_LATER, CLAIM_STRANDED, CLAIM_UNREADABLE and for a filing that
+               // failed
 
     char name[SPOOL_NAME_SIZE];         // in `place`, and in its final place once filed
     char claimed_name[SPOOL_NAME_SIZE]; // as it was claimed: what logs and status files of others know

@@ -31,9 +31,17 @@ static void fill_tenant(const struct tenant *tenant, struct observe_tenant *show
         .ignored = tenant->ignored,
     };
     memcpy(shown->states, tenant->counts, sizeof shown->states);
-    int64_t since = (clock_wall() - tenant->counted_at) / CLOCK_SECOND;
-    for (size_t i = 0; i < OBSERVE_STATES && since > 0; i++) // what waits has aged since it was counted
-        shown->states[i].oldest_s += shown->states[i].count ? since : 0;
+    int64_t now = clock_wall();
+    for (size_t i = 0; i < OBSERVE_STATES; i++) { // what waits has aged since it was counted
+        int64_t at = i == OBSERVE_DEFERRED ? tenant->deferred_counted_at : tenant->counted_at;
+        int64_t since = (now - at) / CLOCK_SECOND;
+        shown->states[i].oldest_s += since > 0 && shown->states[i].count ? since : 0;
+    }
+    struct observe_count *deferred = &shown->states[OBSERVE_DEFERRED];
+    deferred->count = tenant->ledger.count;
+    deferred->bytes = tenant->ledger.bytes;
+    if (tenant->ledger.oldest.n || !deferred->count)
+        deferred->oldest_s = ledger_oldest_s(&tenant->ledger, now);
     memcpy(shown->failed, tenant->failed, sizeof shown->failed);
     memcpy(shown->deferred, tenant->deferred, sizeof shown->deferred);
 }

@@ -70,6 +70,7 @@ struct survey {
     int spool_fd;                                // borrowed
     bool retention;                              // in: remove what is old enough
     bool first;                                  // in: looks for what a crash left
+    bool count_only;                             // in: nobody will ask when deferred messages are due
     bool release;                                // in: every deferred message is due
     int64_t release_before;                      // in: that was deferred before this (file clock)
     int step;                                    // of the survey's steps
@@ -80,6 +81,7 @@ struct survey {
     struct timespec began_files;                 // the clock of file times
     struct observe_count counts[OBSERVE_STATES]; // out
     struct names fresh;                          // out: the oldest names of new/, sorted
+    struct ledger_oldest oldest;                 // out: of deferred/
     struct names deferred;                       // out: the earliest due times, sorted
     struct names ignored;                        // out: some of them, by name
     uint64_t n_ignored;                          // out: all of them
@@ -87,6 +89,7 @@ struct survey {
     int stale;                                   // out: as spool_tenant_stale
     int error;                                   // out: the first error
     int64_t cost;                                // out: ns spent
+    int64_t deferred_cost;                       // out: of it, on deferred/
 };
 struct survey *survey_new(struct dispatch *dispatch, struct tenant *tenant, const struct config *config,
     int spool_fd, void (*done)(struct desk_job *));

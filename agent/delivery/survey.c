@@ -166,6 +166,9 @@ static int survey_deferred_entry(struct survey *survey, int dir, const char *nam
     if (!S_ISREG(stat.st_mode) || !spool_name_valid(name))
         return 0;
     survey_count(survey, OBSERVE_DEFERRED, &stat);
+    ledger_oldest_add(&survey->oldest, clock_ns(&stat.st_mtim));
+    if (survey->count_only)
+        return 0;
     int64_t due;
     struct timespec ctime = {0};
     int error = scan_due_of(survey->dirs->spool, name, &stat, &due, &ctime);
@@ -328,7 +331,9 @@ static bool survey_slice(struct desk_job *job)
         names_sort(&survey->fresh);
         names_sort(&survey->deferred);
     }
-    survey->cost += survey_now() - start;
+    int64_t cost = survey_now() - start;
+    survey->cost += cost;
+    survey->deferred_cost += deferred ? cost : 0;
     return over;
 }
 

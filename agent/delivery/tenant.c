@@ -72,6 +72,11 @@ void tenant_free(struct tenant *tenant)
     free(tenant);
 }
 
+void tenant_note_change(struct tenant *tenant)
+{
+    tenant->changed = tenant->deferred_changed = true;
+}
+
 bool tenant_note_ignored(struct tenant *tenant, const char *name)
 {
     for (size_t i = 0; i < tenant->n_ignored_names; i++)

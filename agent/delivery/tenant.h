@@ -4,6 +4,7 @@
 
 #include "agent/base/loop.h"
 #include "agent/delivery/backlog.h"
+#include "agent/delivery/ledger.h"
 #include "agent/delivery/notice_queue.h"
 #include "agent/delivery/orphans.h"
 #include "agent/observe/snapshot.h"
@@ -72,29 +73,38 @@ struct tenant {
     long refill_position;                    // where the next refill goes on
     char *ignored_names[TENANT_IGNORED_MAX]; // owned
     size_t n_ignored_names;
-    bool opening;        // a job that opens dirs is under way
-    bool surveyed;       // what is deferred was read once since dirs was opened
-    bool counted;        // and the other directories as well
-    bool refilling;      // a refill of the backlog is under way
-    bool changed;        // something happened since the last survey: its counts are out of date
-    int64_t survey_cost; // ns: what the last survey spent
+    bool opening;   // a job that opens dirs is under way
+    bool surveyed;  // what is deferred was read once since dirs was opened
+    bool counted;   // and the other directories as well
+    bool refilling; // a refill of the backlog is under way
+    // Something happened since the last survey of deferred/, of the rest: its counts are out of date.
+    bool deferred_changed, changed;
+    // ns: what the last survey of each spent.
+    int64_t deferred_cost, rest_cost;
     bool survey_running, survey_again;
+    bool wants_deferred;           // the next survey reads deferred/, too
     bool release;                  // the next survey makes every deferred message due
     bool release_more;             // so does the one after it: there were more than the backlog holds
     int64_t release_before;        // of the file's clock: what was deferred later has had its chance
     int64_t retention_at;          // boot: when the next survey removes what is old
     int64_t survey_ended;          // boot: when the last survey came back
+    int64_t deferred_ended;        // boot: when the last one of deferred/ did
     int64_t opened_failed;         // boot: when opening failed last; 0: never
     int watch_new, watch_deferred; // inotify descriptors, -1: none
     struct notice_queue notices;   // what people are to be told
     bool backlog_told;             // that its oldest message lies for too long
     int64_t counted_at;            // wall: when these counts were taken
+    int64_t deferred_counted_at;   // wall: the one of deferred/
     struct observe_count counts[OBSERVE_STATES]; // as the last survey found them
+    struct ledger ledger;                        // of deferred/, from then on
     uint64_t sent_total, failed[OBSERVE_REASONS], deferred[OBSERVE_CLASSES], ignored;
 };
 
 struct tenant *tenant_new(const char *name); // NULL where memory is short
 void tenant_free(struct tenant *tenant);     // takes NULL; nothing of it may be claimed
+
+// Something happened in its directories.
+void tenant_note_change(struct tenant *tenant);
 
 // Remembers an entry that is no message; true the first time (it is to be logged).
 bool tenant_note_ignored(struct tenant *tenant, const char *name);
