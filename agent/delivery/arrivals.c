@@ -132,16 +132,21 @@ static void survey_take_deferred(
 static void survey_take_waiting(struct dispatch *dispatch, struct tenant *tenant, const struct survey *survey)
 {
     tenant->backlog.left_out_due = INT64_MAX;
+    int64_t left_out_due =
+        survey->deferred.left_out ? dispatch_due(dispatch, survey->deferred.left_out_time) : INT64_MAX;
+    // These are the earliest, and may find no room beside those that wait as long as what was left out (times
+    // of the two clocks agree to less than a second).
+    if (survey->deferred.left_out)
+        backlog_forget_later(&tenant->backlog, left_out_due - CLOCK_SECOND);
     for (size_t i = 0; i < survey->deferred.n; i++)
         survey_take_deferred(dispatch, tenant, &survey->deferred.items[i]);
     // What was released and found no room is still to be: the next survey goes on.
     tenant->release_more =
         survey->release && survey->deferred.left_out && survey->deferred.left_out_time == 0;
-    if (!survey->deferred.left_out)
-        return;
-    int64_t due = dispatch_due(dispatch, survey->deferred.left_out_time);
-    if (due < tenant->backlog.left_out_due)
-        tenant->backlog.left_out_due = due;
+    if (left_out_due < tenant->backlog.left_out_due)
+        tenant->backlog.left_out_due = left_out_due;
+    int64_t now = loop_now(dispatch->loop);
+    tenant->stuck = tenant->backlog.left_out_due <= now && !backlog_has_waiting(&tenant->backlog, now);
 }
 
 static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct survey *survey)
@@ -222,7 +227,8 @@ static enum survey_part survey_part(const struct dispatch *dispatch, const struc
 {
     if (dispatch->stopping && tenant->wants_deferred)
         return tenant->changed ? SURVEY_ALL : SURVEY_DEFERRED;
-    if (!dispatch->stopping && (!tenant->surveyed || tenant->release || tenant->release_more))
+    if (!dispatch->stopping &&
+        (!tenant->surveyed || tenant->release || tenant->release_more || tenant->wants_due))
         return SURVEY_DEFERRED;
     // What retention removes lies in deferred/, too.
     bool old = !dispatch->stopping && loop_now(dispatch->loop) >= tenant->retention_at;
@@ -241,7 +247,7 @@ static void survey_submit(struct dispatch *dispatch, struct tenant *tenant)
     survey->release = tenant->release || tenant->release_more;
     survey->release_before = tenant->release_before;
     survey->job.gentle = survey->part != SURVEY_DEFERRED && !dispatch->stopping;
-    tenant->release = false;
+    tenant->release = tenant->wants_due = false;
     if (survey->part != SURVEY_REST) {
         tenant->wants_deferred = tenant->deferred_changed = false;
         ledger_begin(&tenant->ledger, tenant->watch_deferred >= 0);
@@ -269,6 +275,18 @@ void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant)
 {
     tenant->wants_deferred = true;
     dispatch_survey_rest(dispatch, tenant);
+}
+
+bool dispatch_survey_due(struct dispatch *dispatch, struct tenant *tenant)
+{
+    if (!tenant->dirs || tenant->stuck || tenant->backlog.left_out_due > loop_now(dispatch->loop))
+        return false;
+    tenant->wants_due = true;
+    if (tenant->survey_running)
+        desk_hurry(dispatch->intake); // there is nothing else to do
+    else if (!tenant->survey_queued)
+        dispatch_survey(dispatch, tenant);
+    return true;
 }
 
 void dispatch_survey_rest(struct dispatch *dispatch, struct tenant *tenant)

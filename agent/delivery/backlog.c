@@ -416,3 +416,19 @@ void backlog_release_deferred(struct backlog *backlog)
             heap_sift(backlog, backlog->n_heap++, entry);
     }
 }
+
+void backlog_forget_later(struct backlog *backlog, int64_t due)
+{
+    size_t n = backlog->n_heap;
+    backlog->n_heap = 0; // built anew in place, as above
+    for (size_t i = 0; i < n; i++) {
+        struct backlog_entry *entry = backlog->heap[i];
+        entry->slot = 0;
+        if (entry->from == SPOOL_DEFERRED && entry->due > due && !entry->settles) {
+            entry->state = BACKLOG_BUSY; // in no list
+            backlog_drop(backlog, entry);
+        } else {
+            heap_sift(backlog, backlog->n_heap++, entry);
+        }
+    }
+}

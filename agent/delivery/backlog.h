@@ -118,6 +118,9 @@ bool backlog_settling(const struct backlog *backlog);
 bool backlog_troubled(const struct backlog *backlog);
 // When the earliest LATER entry becomes due; INT64_MAX where there is none.
 int64_t backlog_next_due(const struct backlog *backlog);
+// Forgets deferred entries that wait for a time later than due, so that earlier ones find room; not those
+// that were put off for trouble.
+void backlog_forget_later(struct backlog *backlog, int64_t due);
 // Makes every deferred entry due now (the account works again).
 void backlog_release_deferred(struct backlog *backlog);
 

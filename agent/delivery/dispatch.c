@@ -256,13 +256,15 @@ bool dispatch_is_done(struct dispatch *dispatch)
         if (notices_busy(dispatch, tenant))
             return false;
         if (!tenant->pool || pool_is_blocked(tenant->pool)) {
-            if (backlog_has_waiting(&tenant->backlog, now) || tenant->backlog.more_new)
+            if (backlog_has_waiting(&tenant->backlog, now) || tenant->backlog.more_new ||
+                tenant->backlog.left_out_due <= now)
                 dispatch->once_findings = true;
             continue;
         }
         if (backlog_has_waiting(&tenant->backlog, now) || tenant->backlog.more_new ||
-            backlog_settling(&tenant->backlog))
+            backlog_settling(&tenant->backlog) || dispatch_survey_due(dispatch, tenant))
             return false;
+        dispatch->once_findings |= tenant->backlog.left_out_due <= now;
     }
     for (size_t i = 0; i < dispatch->n_tenants; i++) // tried a few times, and left
         dispatch->once_findings |= backlog_troubled(&dispatch->tenants[i]->backlog);

@@ -71,7 +71,10 @@ void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant);
 
 // What events and scans bring into the backlogs (arrivals.c). Surveys now, or again after the one under way.
 void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant);
-// The same, and deferred/ is read only where that is asked for otherwise.
+// Whether deferred mail that is due found no room in the backlog, and can be had by reading deferred/ again,
+// which it sees to: at full speed, since it is waited for.
+bool dispatch_survey_due(struct dispatch *dispatch, struct tenant *tenant);
+// The same as dispatch_survey, and deferred/ is read only where that is asked for otherwise.
 void dispatch_survey_rest(struct dispatch *dispatch, struct tenant *tenant);
 // At the end: brings the counts up to date where that is cheap. True while a survey is under way.
 bool dispatch_survey_last(struct dispatch *dispatch);

@@ -83,6 +83,8 @@ struct tenant {
     int64_t deferred_cost, rest_cost;
     bool survey_running, survey_again;
     bool wants_deferred;           // the next survey reads deferred/, too
+    bool wants_due;                // it reads nothing else, for what is due and was left out
+    bool stuck;                    // what is due was left out and finds no room
     bool release;                  // the next survey makes every deferred message due
     bool release_more;             // so does the one after it: there were more than the backlog holds
     int64_t release_before;        // of the file's clock: what was deferred later has had its chance

@@ -1,4 +1,5 @@
-// Which surveys are made, and what the hub makes of them: no directory is read again that need not be.
+// Which surveys are made, and what the hub makes of them: no directory is read again that need not be, and
+// `run --once` leaves nothing that is due.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -136,6 +137,62 @@ static void a_claim_and_its_end_are_counted(void **state)
     assert_int_equal(acme->ledger.oldest.n, 2);
 }
 
+static void names_without_room_are_fetched_before_the_end(void **state)
+{
+    struct hub *hub = *state;
+    struct tenant *acme = hub->world.acme;
+    const int64_t now = clock_wall();
+    hub->dispatch.once = true;
+    hub->world.other->settings = NULL;
+    char name[32];
+    for (unsigned i = 0; i < BACKLOG_DEFERRED_MAX + 3; i++) {
+        (void)snprintf(name, sizeof name, "m%05u", i);
+        put_deferred(acme, name, now - 3600 * CLOCK_SECOND + i * CLOCK_MS);
+    }
+    surveyed(hub, acme);
+    assert_int_equal(acme->backlog.n_waiting, BACKLOG_DEFERRED_MAX);
+    // All are tried, and are to be tried again later: they fill the backlog.
+    for (struct backlog_entry *entry; (entry = backlog_next(&acme->backlog, loop_now(hub->dispatch.loop)));) {
+        backlog_drop(&acme->backlog, entry);
+    }
+    for (unsigned i = 0; i < BACKLOG_DEFERRED_MAX; i++) {
+        (void)snprintf(name, sizeof name, "m%05u.status", i);
+        set_mtime(acme, SPOOL_DEFERRED, name, now + 600 * CLOCK_SECOND);
+        (void)snprintf(name, sizeof name, "m%05u", i);
+        dispatch_wait(&hub->dispatch, acme, name, now + 600 * CLOCK_SECOND);
+    }
+    assert_false(dispatch_is_done(&hub->dispatch));
+    assert_true(acme->survey_running);
+    hub_settle(hub);
+    assert_int_equal(acme->backlog.n_waiting, 3);
+    for (struct backlog_entry *entry; (entry = backlog_next(&acme->backlog, loop_now(hub->dispatch.loop)));) {
+        assert_true(strcmp(entry->name, "m16384") >= 0);
+        backlog_drop(&acme->backlog, entry);
+    }
+    assert_true(dispatch_is_done(&hub->dispatch));
+    assert_false(hub->dispatch.once_findings);
+}
+
+static void what_finds_no_room_at_all_does_not_keep_it_from_ending(void **state)
+{
+    struct hub *hub = *state;
+    struct tenant *acme = hub->world.acme;
+    hub->dispatch.once = true;
+    hub->world.other->settings = NULL;
+    surveyed(hub, acme);
+    char name[32];
+    for (unsigned i = 0; i < BACKLOG_DEFERRED_MAX; i++) {
+        (void)snprintf(name, sizeof name, "gone%u", i);
+        dispatch_wait(&hub->dispatch, acme, name, clock_wall() + 600 * CLOCK_SECOND);
+    }
+    put_deferred(acme, "due", clock_wall() - CLOCK_SECOND);
+    dispatch_wait(&hub->dispatch, acme, "due", clock_wall() - CLOCK_SECOND);
+    assert_false(dispatch_is_done(&hub->dispatch));
+    hub_settle(hub);
+    assert_true(dispatch_is_done(&hub->dispatch));
+    assert_true(hub->dispatch.once_findings);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +201,8 @@ int main(void)
         TEST(retention_reads_deferred_too),
         TEST(at_the_end_deferred_is_read_where_its_count_is_not_sure),
         TEST(a_claim_and_its_end_are_counted),
+        TEST(names_without_room_are_fetched_before_the_end),
+        TEST(what_finds_no_room_at_all_does_not_keep_it_from_ending),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
