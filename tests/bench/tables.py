@@ -100,7 +100,10 @@ def scale(results):
         one = results["deferred"]
         lines += [f"{one['messages']:,} messages in `deferred/`, {one['due']:,} of them due: {one['ours']['seconds']:.2f} s and "
                   f"{one['ours']['cpu_ms'] * one['ours']['messages'] / 1000:.2f} s CPU in all, peak RSS {one['ours']['rss_peak_kib'] / 1024:.1f} MiB; "
-                  f"a program that only reads the names and the times takes {one['scan']['seconds']:.2f} s and {one['scan']['cpu_seconds']:.2f} s CPU.", ""]
+                  f"a program that only reads the names and the times of the status files takes {one['scan']['seconds']:.2f} s and "
+                  f"{one['scan']['cpu_seconds']:.2f} s CPU" +
+                  (f", one that reads those of the messages, too, {one['scan_both']['seconds']:.2f} s and {one['scan_both']['cpu_seconds']:.2f} s CPU."
+                   if "scan_both" in one else "."), ""]
     if "arrival" in results:
         one = results["arrival"]
         lines += [f"{one['messages']:,} messages renamed into `new/` within {one['rename_s']:.2f} s while the agent runs: all delivered "
