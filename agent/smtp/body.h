@@ -27,8 +27,6 @@ struct smtp_body {
 struct smtp_body_scan {
     uint64_t file_length; // octets read
     uint64_t wire_length; // octets after making line ends CRLF; a final line end is added where it is missing
-    uint64_t dots;        // octets that dot-stuffing adds
-    uint32_t longest_line; // octets without its line end, saturating
     bool has_8bit;
     bool has_nul; // refused by the caller: RFC 5321 allows none
 };
