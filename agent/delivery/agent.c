@@ -196,6 +196,15 @@ static size_t at_most(rlim_t n, size_t most)
     return n < most ? (size_t)n : most;
 }
 
+// Where a process has threads the kernel waits for all processors before it enlarges the table of open files:
+// for ten milliseconds each time that it doubles. As long as there is one thread it does not wait.
+static void agent_widen_table(size_t files)
+{
+    int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, (int)files);
+    if (fd >= 0)
+        close(fd);
+}
+
 // Names read ahead and claimed messages may hold parts of the descriptors.
 static void agent_raise_limits(struct dispatch *dispatch)
 {
@@ -207,6 +216,7 @@ static void agent_raise_limits(struct dispatch *dispatch)
         }
         dispatch->held_max = at_most(files.rlim_max / AGENT_HELD_PART, BACKLOG_HELD_MAX);
         dispatch->locked_max = at_most(files.rlim_max / AGENT_LOCKED_PART, DISPATCH_CLAIMED_MAX);
+        agent_widen_table(dispatch->held_max + dispatch->locked_max);
     }
     (void)prctl(PR_SET_DUMPABLE, 0); // secrets must not get into core files
 }

@@ -127,6 +127,16 @@ def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def test_table_of_files_is_wide_from_the_start(scene):
+    """All that may be held open has its place before there are threads: making room later holds all of them up."""
+    scene.agent.start().wait_ready()
+    pid = scene.agent.pid
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    size = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("FDSize:"))
+    assert size >= min(hard // 8, 1024) + min(hard // 4, 4096)
+
+
 def test_no_descriptor_left(scene):
     """EMFILE: nothing is lost or failed, idle sessions give theirs back, and all goes on once there are some."""
     scene.agent.start().wait_ready()
