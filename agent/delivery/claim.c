@@ -25,7 +25,7 @@ int claim_lock(struct message *message)
     int error = spool_lock(message->fd);
     if (error == -EWOULDBLOCK)
         return error;
-    message->keep_lock &= error == 0 && message->stat.st_size <= OUTGOING_INLINE_MAX;
+    message->keep_lock &= error == 0 && message->stat.st_size <= CLAIM_LOCK_MAX;
     return claim_compare(message, message->place, message->name);
 }
 

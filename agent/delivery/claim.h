@@ -4,9 +4,9 @@
 // agent alone, and takes it from one that dies. The file stays in new/ until its outcome is known and moves
 // once, to sent/; a rename costs more than all else that the agent does with a message. What needs a status
 // file, or is under way for longer than SETTLE_AFTER_MS (settle.h), is moved to cur/AGENT first, where
-// operators see it. Large messages, which are under way for long, are moved at once. What is deferred is
-// claimed by that move alone, and so is what cannot be locked: a file that may not be opened, a file system
-// without locks, or more claims than files may be open.
+// operators see it. Messages above CLAIM_LOCK_MAX, which are under way for long, are moved at once. What is
+// deferred is claimed by that move alone, and so is what cannot be locked: a file that may not be opened, a
+// file system without locks, or more claims than files may be open.
 //
 // As long as a claimed file lies in new/, anybody who may write there can take it away or put another one in
 // its place. So each move looks before and after at which file it moves.
@@ -17,6 +17,8 @@
 #define OUTTRAY_AGENT_DELIVERY_CLAIM_H
 
 #include "agent/delivery/message.h"
+
+#define CLAIM_LOCK_MAX (1024 * 1024) // octets of a message that lies in new/ while it is claimed
 
 // Takes the lock of an open file of new/, which must still be there. -EWOULDBLOCK where somebody else has it.
 // What cannot be locked is to be moved: keep_lock is false then.

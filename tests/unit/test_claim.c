@@ -96,6 +96,27 @@ static void what_is_deferred_is_claimed_by_its_move(void **state)
     message_free(message);
 }
 
+// One that takes long to send is where operators look for what is under way, from the beginning.
+static void a_message_above_the_limit_is_moved_at_once(void **state)
+{
+    struct archive *archive = *state;
+    struct world *world = &archive->world;
+    static char text[CLAIM_LOCK_MAX + 2];
+    memset(text, 'x', sizeof text - 1);
+    memcpy(text, PLAIN, strlen(PLAIN));
+    world->locks = true;
+    for (int more = 1; more >= 0; more--) {
+        text[CLAIM_LOCK_MAX + more] = '\0';
+        put_in(world->acme, SPOOL_NEW, "m", text);
+        struct message *message = claim(world, world->acme, SPOOL_NEW, "m", true);
+        assert_int_equal(message->claim, CLAIM_READY);
+        assert_int_equal(message->place, more ? SPOOL_CUR : SPOOL_NEW);
+        assert_true(inode_in(world->acme, message->place, "m") == message->stat.st_ino);
+        assert_int_equal(message->outgoing->body.fd, message->fd); // it is read from there
+        message_free(message);
+    }
+}
+
 static void a_sent_message_moves_once(void **state)
 {
     struct archive *archive = *state;
@@ -296,6 +317,7 @@ int main(void)
         TEST(only_one_has_it),
         TEST(a_stranger_who_holds_the_lock_is_waited_for),
         TEST(what_is_deferred_is_claimed_by_its_move),
+        TEST(a_message_above_the_limit_is_moved_at_once),
         TEST(a_sent_message_moves_once),
         TEST(what_goes_back_is_not_moved_and_is_free_again),
         TEST(what_gets_a_status_lies_in_cur_before),
