@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BODY_CHUNK  32768 // octets read at once: what a processor keeps nearest while it looks at them
+#define BODY_CHUNK  65536 // octets read at once
 #define TALLY_BLOCK 128   // octets counted in one go
 static_assert(TALLY_BLOCK <= UCHAR_MAX, "its counts fit into an octet");
 

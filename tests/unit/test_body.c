@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PIECE 32768 // as many octets as are read from a file at once
+#define PIECE 65536 // as many octets as are read from a file at once
 
 static int file_of(const char *data, size_t length)
 {
