@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import time
 
@@ -61,6 +62,24 @@ def test_sent(served):
     assert box.run("run", "--once").returncode == 0
     assert len(box.server.accepted) == 20
     assert check(box) == LATER
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_read_once(served, tmp_path):
+    """No message that waits is looked at after the last one is sent: the count goes on by itself."""
+    box, trace = served(), tmp_path / "trace"
+    for _ in range(3):  # on a slow machine a survey may be due in that moment
+        fill(box, 3)
+        subprocess.run(["strace", "-f", "-o", trace, "-e", "trace=newfstatat,renameat2", binary(), "run", "--once", "--config", box.config.path],
+                       env=environment(box.clock, ASAN_OPTIONS="detect_leaks=0"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       timeout=120, check=True)
+        assert check(box) == LATER
+        lines = trace.read_text(encoding="utf-8", errors="replace").splitlines()
+        last = max(at for at, line in enumerate(lines) if "renameat2" in line and '"due' in line)
+        assert any('"later7"' in line for line in lines[:last])
+        if not any('"later' in line for line in lines[last:]):
+            return
+    raise AssertionError("deferred/ was read again at the end, three times")
 
 
 def test_deferred_again(served):
