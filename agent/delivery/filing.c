@@ -12,6 +12,9 @@
 
 // How often a batch takes in what queued up while it was moved.
 #define FILING_ROUNDS 8
+// Outcomes that a batch moves before it is synced. More only as long as moving them takes no longer than the
+// last sync: what is in a batch keeps its places in the windows until all of it is durable.
+#define FILING_BATCH 64
 
 void filing_init(struct filing *filing, struct log *log, struct moves *moves)
 {
@@ -276,54 +279,87 @@ static void filing_finish(struct filing *filing, struct desk *desk, struct desk_
         desk_return_all(desk, placed);
 }
 
-// Places every message of the list; those that must wait for space are held.
-static void filing_work(struct filing *filing, struct desk *desk, struct desk_job *first)
+// What came together, on its way through batches.
+struct filing_lot {
+    struct channel_item *held, **held_end; // those that must wait for space
+    int full;                              // why
+};
+
+static void filing_list_add(struct channel_item ***end, struct desk_job *job)
 {
-    struct channel_item *placed = NULL, **placed_end = &placed, *held = NULL, **held_end = &held;
-    int full = 0;
-    unsigned rounds = 0;
-    while (first) {
+    job->item.next = NULL;
+    **end = &job->item;
+    *end = &job->item.next;
+}
+
+// Places one message. False where it must wait for space.
+static bool filing_try(struct filing *filing, struct message *message, int *ret_full)
+{
+    int error = atomic_load(&filing->broken);
+    if (!error)
+        error = filing_place_or_remember(filing, message);
+    if (filing_is_disk_failure(error))
+        filing_break(filing, error);
+    bool hold = error && error != -ENOENT && !atomic_load(&filing->broken) && !atomic_load(&filing->abandon);
+    message->error = hold ? 0 : error;
+    if (hold)
+        *ret_full = error;
+    return !hold;
+}
+
+// Moves of claimed messages (settle.h), no outcome: they take a turn of their own.
+static void filing_run_other(struct filing *filing, struct desk *desk, struct desk_job *job)
+{
+    filing_end_turn(filing);
+    job->run(job);
+    desk_return(desk, job);
+}
+
+// One batch: places messages of the list and what comes meanwhile, makes that durable, and returns the rest.
+static struct desk_job *filing_one(
+    struct filing *filing, struct desk *desk, struct desk_job *first, struct filing_lot *lot)
+{
+    struct channel_item *placed = NULL, **placed_end = &placed;
+    unsigned n = 0, rounds = 0;
+    int64_t began = clock_work();
+    while (first && (n < FILING_BATCH || clock_work() - began < filing->sync_ns)) {
         struct desk_job *job = first;
-        struct message *message = (struct message *)job;
         first = (struct desk_job *)job->item.next;
         job->item.next = NULL;
         desk_beat(desk);
-        if (job->run) { // no outcome: moves of claimed messages (settle.h), which take a turn of their own
-            filing_end_turn(filing);
-            job->run(job);
-            desk_return(desk, job);
-            if (!first && rounds++ < FILING_ROUNDS)
-                first = desk_more(desk);
-            continue;
+        if (job->run) {
+            filing_run_other(filing, desk, job);
+        } else {
+            bool done = filing_try(filing, (struct message *)job, &lot->full);
+            filing_list_add(done ? &placed_end : &lot->held_end, job);
+            n++;
         }
-        int error = atomic_load(&filing->broken);
-        if (!error)
-            error = filing_place_or_remember(filing, message);
-        if (filing_is_disk_failure(error))
-            filing_break(filing, error);
-        bool hold =
-            error && error != -ENOENT && !atomic_load(&filing->broken) && !atomic_load(&filing->abandon);
-        message->error = hold ? 0 : error;
-        if (hold)
-            full = error;
-        struct channel_item ***end = hold ? &held_end : &placed_end;
-        **end = &job->item;
-        *end = &job->item.next;
         if (!first && rounds++ < FILING_ROUNDS)
             first = desk_more(desk);
     }
     filing_end_turn(filing);
-    filing->held = (struct desk_job *)held;
-    atomic_store(&filing->full, full);
     // What the disk has failed to keep cannot be asked for again, and what was placed beside it is not
     // trusted.
     int error = atomic_load(&filing->broken);
+    int64_t moved = clock_work();
     if (!error)
         error = filing_sync(filing);
+    filing->sync_ns = clock_work() - moved;
     filing_forget_touched(filing);
     if (error)
         filing_break(filing, error);
     filing_finish(filing, desk, (struct desk_job *)placed, error);
+    return first;
+}
+
+static void filing_work(struct filing *filing, struct desk *desk, struct desk_job *first)
+{
+    struct filing_lot lot = {0};
+    lot.held_end = &lot.held;
+    while (first)
+        first = filing_one(filing, desk, first, &lot);
+    filing->held = (struct desk_job *)lot.held;
+    atomic_store(&filing->full, lot.full);
 }
 
 void filing_batch(struct desk *desk, struct desk_job *first, void *arg)

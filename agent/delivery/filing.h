@@ -25,6 +25,7 @@ struct filing {
     _Atomic bool abandon;        // the agent ends: nothing is held any longer
     struct desk_job *held;       // outcomes that could not be filed yet (filing desk only)
     struct tenant_dirs *touched; // directories to sync in this batch (filing desk only)
+    int64_t sync_ns;             // how long the last sync took (filing desk only)
 };
 
 // Sets status->fix: the command that tries failed/NAME again, quoted for a shell where the name needs it. 0

@@ -88,7 +88,7 @@ static unsigned pool_ahead(const struct pool *pool)
     if (pool->account->breaker != BREAKER_CLOSED)
         return 1;
     unsigned window = pool->account->window_one ? 1 : pool->account->settings->limits.window;
-    uint64_t ahead = (uint64_t)pool->account->connections * window + POOL_AHEAD;
+    uint64_t ahead = (uint64_t)pool->account->connections * window / 2 + POOL_AHEAD;
     return ahead > POOL_AHEAD_MAX ? POOL_AHEAD_MAX : (unsigned)ahead;
 }
 

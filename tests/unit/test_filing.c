@@ -250,6 +250,48 @@ static void a_message_that_is_gone_is_reported_and_holds_nobody_up(void **state)
     free(text);
 }
 
+static void waits(struct desk_job *job)
+{
+    (void)job;
+    sem_post(&tap.reached);
+    sem_wait(&tap.gate);
+}
+
+static void is_over(struct desk_job *job)
+{
+    (void)job;
+}
+
+// What is in a batch keeps its places in the windows until all of it is durable.
+static void many_outcomes_are_made_durable_in_parts(void **state)
+{
+    struct archive *archive = *state;
+    struct world *world = &archive->world;
+    struct desk_job plug = {.run = waits, .done = is_over};
+    char name[16];
+    desk_submit(archive->desk, &plug);
+    sem_wait(&tap.reached);
+    for (int i = 0; i < 200; i++) {
+        (void)snprintf(name, sizeof name, "m%d", i);
+        submit(archive, claimed(world, world->acme, name, PLAIN), FILING_SENT);
+    }
+    tap_start();
+    release_desk(archive);
+    unsigned moved = 0, syncs = 0, first = 0;
+    for (size_t i = 0; i < tap.n; i++) {
+        moved += tap.steps[i].kind == STEP_MOVE;
+        syncs += tap.steps[i].kind == STEP_SYNC_DIR;
+        if (syncs && !first)
+            first = moved;
+    }
+    assert_int_equal(moved, 200);
+    assert_in_range(first, 1, 64);
+    assert_int_equal(tap.steps[tap.n - 1].kind, STEP_SYNC_DIR);
+    assert_int_equal(syncs % 2, 0);
+    assert_int_equal(entries_in(world->acme, SPOOL_SENT), 200);
+    logged(archive, 200);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +305,7 @@ int main(void)
         TEST(another_messages_status_counts_as_a_taken_name),
         TEST(an_adopted_status_goes_when_the_message_was_delivered),
         TEST(a_message_that_is_gone_is_reported_and_holds_nobody_up),
+        TEST(many_outcomes_are_made_durable_in_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,7 @@ static void a_batch_syncs_each_directory_once_then_logs(void **state)
 {
     struct archive *archive = *state;
     struct world *world = &archive->world;
-    enum { EACH = 20 };
+    enum { EACH = 10 };
     struct message *batch[2][3][EACH];
     for (int t = 0; t < 2; t++)
         for (int kind = 0; kind < 3; kind++)
