@@ -164,6 +164,7 @@ static void agent_stop(struct agent *agent)
         filing_abandon(&dispatch->filing_state);
     desk_stop(dispatch->filing);
     dispatch->filing = NULL;
+    agent->writing = false; // what is under way is written before this
     if (dispatch->intake && dispatch->config)
         agent_write_state(agent);
     desk_stop(dispatch->intake);

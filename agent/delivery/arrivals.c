@@ -131,9 +131,11 @@ static void survey_take_deferred(
 
 static void survey_take_waiting(struct dispatch *dispatch, struct tenant *tenant, const struct survey *survey)
 {
+    // What it could not read may be due still.
+    int64_t left_out_due = survey->error ? tenant->backlog.left_out_due : INT64_MAX;
     tenant->backlog.left_out_due = INT64_MAX;
-    int64_t left_out_due =
-        survey->deferred.left_out ? dispatch_due(dispatch, survey->deferred.left_out_time) : INT64_MAX;
+    if (survey->deferred.left_out)
+        left_out_due = dispatch_due(dispatch, survey->deferred.left_out_time);
     // These are the earliest, and may find no room beside those that wait as long as what was left out (times
     // of the two clocks agree to less than a second).
     if (survey->deferred.left_out)
@@ -154,7 +156,7 @@ static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct
     if (survey->part != SURVEY_REST) {
         tenant->counts[OBSERVE_DEFERRED] = survey->counts[OBSERVE_DEFERRED];
         tenant->deferred_counted_at = clock_wall();
-        if (survey->error)
+        if (survey->error || tenant->claimed) // a move may be read here, and be told of later
             ledger_doubt(&tenant->ledger);
         ledger_take(&tenant->ledger, &survey->counts[OBSERVE_DEFERRED], &survey->oldest);
         if (!survey->count_only)
@@ -198,6 +200,7 @@ static void survey_done(struct desk_job *job)
     } else if (survey->dirs == tenant->dirs && whole && survey->error) {
         log_event(dispatch->log, LOG_ERROR_LEVEL, "scan_failed", "a directory could not be read", "tenant",
             tenant->name, "reason", strerror(-survey->error), NULL);
+        dispatch->once_findings = true;
     }
     if (survey->dirs == tenant->dirs && whole) {
         survey_take(dispatch, tenant, survey);
@@ -247,6 +250,8 @@ static void survey_submit(struct dispatch *dispatch, struct tenant *tenant)
     survey->release = tenant->release || tenant->release_more;
     survey->release_before = tenant->release_before;
     survey->job.gentle = survey->part != SURVEY_DEFERRED && !dispatch->stopping;
+    if (survey->part != SURVEY_REST)
+        tenant->due_read = tenant->wants_due;
     tenant->release = tenant->wants_due = false;
     if (survey->part != SURVEY_REST) {
         tenant->wants_deferred = tenant->deferred_changed = false;
@@ -281,6 +286,10 @@ bool dispatch_survey_due(struct dispatch *dispatch, struct tenant *tenant)
 {
     if (!tenant->dirs || tenant->stuck || tenant->backlog.left_out_due > loop_now(dispatch->loop))
         return false;
+    if (tenant->due_read && tenant->ledger.went == 0 && !tenant->survey_running && !tenant->survey_queued) {
+        tenant->stuck = true; // it would bring the same again, of which none could be claimed
+        return false;
+    }
     tenant->wants_due = true;
     if (tenant->survey_running)
         desk_hurry(dispatch->intake); // there is nothing else to do

@@ -242,8 +242,10 @@ bool dispatch_survey_last(struct dispatch *dispatch)
                    (dispatch->once || tenant->deferred_cost + tenant->rest_cost < SURVEY_CHEAP_NS);
         if (all)
             dispatch_survey(dispatch, tenant);
-        else if (tenant->changed && tenant->rest_cost < SURVEY_CHEAP_NS)
+        else if (tenant->changed && tenant->rest_cost < SURVEY_CHEAP_NS) {
+            tenant->wants_deferred = false;
             dispatch_survey_rest(dispatch, tenant);
+        }
         running |= tenant->survey_running || tenant->survey_queued;
     }
     return running;

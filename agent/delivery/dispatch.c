@@ -251,6 +251,7 @@ bool dispatch_is_done(struct dispatch *dispatch)
             return false;
         if (tenant->dirs && (tenant->refilling || !tenant->surveyed || tenant->look || tenant->release))
             return false;
+        dispatch->once_findings |= !tenant->dirs; // nobody knows what lies there
         if (tenant->dirs)
             notices_tick(dispatch, tenant);
         if (notices_busy(dispatch, tenant))

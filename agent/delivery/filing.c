@@ -283,6 +283,7 @@ static void filing_finish(struct filing *filing, struct desk *desk, struct desk_
 struct filing_lot {
     struct channel_item *held, **held_end; // those that must wait for space
     int full;                              // why
+    unsigned rounds;                       // how often more was taken in
 };
 
 static void filing_list_add(struct channel_item ***end, struct desk_job *job)
@@ -320,7 +321,7 @@ static struct desk_job *filing_one(
     struct filing *filing, struct desk *desk, struct desk_job *first, struct filing_lot *lot)
 {
     struct channel_item *placed = NULL, **placed_end = &placed;
-    unsigned n = 0, rounds = 0;
+    unsigned n = 0;
     int64_t began = clock_work();
     while (first && (n < FILING_BATCH || clock_work() - began < filing->sync_ns)) {
         struct desk_job *job = first;
@@ -334,7 +335,7 @@ static struct desk_job *filing_one(
             filing_list_add(done ? &placed_end : &lot->held_end, job);
             n++;
         }
-        if (!first && rounds++ < FILING_ROUNDS)
+        if (!first && lot->rounds++ < FILING_ROUNDS)
             first = desk_more(desk);
     }
     filing_end_turn(filing);

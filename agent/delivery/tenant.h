@@ -84,7 +84,8 @@ struct tenant {
     bool survey_running, survey_again;
     bool wants_deferred;           // the next survey reads deferred/, too
     bool wants_due;                // it reads nothing else, for what is due and was left out
-    bool stuck;                    // what is due was left out and finds no room
+    bool due_read;                 // the last one of deferred/ was such a survey
+    bool stuck;                    // what is due was left out and finds no room, or cannot be claimed
     bool release;                  // the next survey makes every deferred message due
     bool release_more;             // so does the one after it: there were more than the backlog holds
     int64_t release_before;        // of the file's clock: what was deferred later has had its chance

@@ -113,3 +113,36 @@ def test_changed_by_others_meanwhile(served, change):
         box.server.release()
         assert agent.wait(60) == 0
     assert check(box) == LATER + {"remove": -1, "hold": -1, "add": 1, "touch": 0}[change]
+
+
+def test_more_than_a_backlog_holds_and_none_can_be_claimed(served):
+    """It ends, with 1; what was tried and could not be claimed is not tried without end."""
+    box = served()
+    directory = box.spool.path("acme", "deferred", "x").parent
+    mine = directory.parent / "cur" / "main"
+    mine.mkdir(exist_ok=True)
+    now = time.time()
+    for number in range(16384 + 50):
+        path = directory / f"m{number}"
+        path.write_bytes(MESSAGE)
+        os.utime(path, (now - 1000, now - 1000))
+        (directory / f"m{number}.status").touch()
+        os.utime(directory / f"m{number}.status", (now - 5, now - 5))
+    if subprocess.run(["chattr", "+i", mine], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("a directory cannot be made immutable here")
+    try:
+        assert box.run("run", "--once", timeout=60).returncode == 1
+    finally:
+        subprocess.run(["chattr", "-i", mine], check=True)
+    assert not box.server.accepted and len(box.spool.names("acme", "deferred")) == 16384 + 50
+
+
+def test_a_tenant_whose_directory_cannot_be_used(served):
+    """Nobody knows what lies there: not all is done."""
+    box = served()
+    defer(box, "due", 10, -5)
+    directory = box.spool.path("acme", "deferred", "x").parent
+    directory.rename(directory.with_name("elsewhere"))
+    directory.touch()
+    done = box.run("run", "--once")
+    assert done.returncode == 1 and not box.server.accepted, done.stderr
