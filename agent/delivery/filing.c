@@ -349,6 +349,7 @@ static struct desk_job *filing_one(
     filing_forget_touched(filing);
     if (error)
         filing_break(filing, error);
+    atomic_store(&filing->full, lot->full); // before who asks is told of an outcome
     filing_finish(filing, desk, (struct desk_job *)placed, error);
     return first;
 }
@@ -360,7 +361,6 @@ static void filing_work(struct filing *filing, struct desk *desk, struct desk_jo
     while (first)
         first = filing_one(filing, desk, first, &lot);
     filing->held = (struct desk_job *)lot.held;
-    atomic_store(&filing->full, lot.full);
 }
 
 void filing_batch(struct desk *desk, struct desk_job *first, void *arg)

@@ -35,8 +35,10 @@ def binary():
 
 
 def environment(clock=None, **more):
-    env = {key: value for key, value in os.environ.items()
-           if not key.startswith("OUTTRAY") and key not in ("NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY")}
+    # Not items(): pytest takes a variable of its own away at the end of each test, while another thread may be here.
+    found = ((key, os.environ.get(key)) for key in list(os.environ))
+    env = {key: value for key, value in found if value is not None
+           and not key.startswith("OUTTRAY") and key not in ("NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY")}
     env.setdefault("ASAN_OPTIONS", "exitcode=99:detect_stack_use_after_return=1")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:exitcode=99")
     # Local replies are wanted as they are: no proxy between the agent and the test's server.
