@@ -12,9 +12,11 @@
 
 // How often a batch takes in what queued up while it was moved.
 #define FILING_ROUNDS 8
-// Outcomes that a batch moves before it is synced. More only as long as moving them takes no longer than the
-// last sync: what is in a batch keeps its places in the windows until all of it is durable.
+// Outcomes that a batch moves before it is synced. More only as long as moving them takes no longer than
+// three of the last syncs: what is in a batch keeps its places in the windows until all of it is durable, and
+// a sync is time in which nothing is moved.
 #define FILING_BATCH 64
+#define FILING_SYNCS 3
 
 void filing_init(struct filing *filing, struct log *log, struct moves *moves)
 {
@@ -323,7 +325,7 @@ static struct desk_job *filing_one(
     struct channel_item *placed = NULL, **placed_end = &placed;
     unsigned n = 0;
     int64_t began = clock_work();
-    while (first && (n < FILING_BATCH || clock_work() - began < filing->sync_ns)) {
+    while (first && (n < FILING_BATCH || clock_work() - began < FILING_SYNCS * filing->sync_ns)) {
         struct desk_job *job = first;
         first = (struct desk_job *)job->item.next;
         job->item.next = NULL;
