@@ -250,13 +250,12 @@ static void survey_submit(struct dispatch *dispatch, struct tenant *tenant)
     survey->release = tenant->release || tenant->release_more;
     survey->release_before = tenant->release_before;
     survey->job.gentle = survey->part != SURVEY_DEFERRED && !dispatch->stopping;
-    if (survey->part != SURVEY_REST)
-        tenant->due_read = tenant->wants_due;
-    tenant->release = tenant->wants_due = false;
     if (survey->part != SURVEY_REST) {
+        tenant->due_read = tenant->wants_due;
         tenant->wants_deferred = tenant->deferred_changed = false;
         ledger_begin(&tenant->ledger, tenant->watch_deferred >= 0);
     }
+    tenant->release = tenant->wants_due = false;
     if (survey->part != SURVEY_DEFERRED)
         tenant->changed = false;
     tenant->survey_running = true;

@@ -309,8 +309,7 @@ static bool intake_is_due(struct message *message)
     return false;
 }
 
-// How a claim ends that found an error. Where another file has the name now, that one has
-// its own turn.
+// How a claim ends that found an error. Where another file has the name now, that one has its own turn.
 static enum claim_result intake_refuse(struct message *message, int error)
 {
     message->error = error;

@@ -16,8 +16,8 @@
 #include "agent/smtp/session.h"
 #include <sys/stat.h>
 
-#define POOL_RESERVE_MIN 4    // windows smaller than this keep no place for quiet tenants
-#define POOL_AHEAD       64   // messages claimed beyond what the sessions' windows hold
+#define POOL_RESERVE_MIN 4 // windows smaller than this keep no place for quiet tenants
+#define POOL_AHEAD       64 // messages claimed and not yet sent, beyond half of what the sessions' windows hold
 #define POOL_AHEAD_MAX   1024 // of all together, but for one reserved place per tenant
 // Claims of a pool that the intake desk has not answered. They are in front of what is asked of it next: the
 // first message of a tenant that was quiet waits for so many at most.
