@@ -5,6 +5,7 @@
 #include "agent/delivery/scan.h"
 #include "agent/observe/delivery_log.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,17 @@ void dispatch_ignored(struct dispatch *dispatch, struct tenant *tenant, const ch
     log_lines_release(&lines);
 }
 
+static void scan_failed(const struct dispatch *dispatch, const struct tenant *tenant, int error)
+{
+    log_event(dispatch->log, LOG_ERROR_LEVEL, "scan_failed", "a directory could not be read", "tenant",
+        tenant->name, "reason", strerror(-error), NULL);
+}
+
+static void count_unread(unsigned char *count, bool unread)
+{
+    *count = unread ? (unsigned char)(*count + (*count < UCHAR_MAX)) : 0;
+}
+
 static void refill_done(struct desk_job *job)
 {
     struct refill *refill = (struct refill *)job;
@@ -69,8 +81,11 @@ static void refill_done(struct desk_job *job)
     dispatch->refills.names -= refill->room;
     dispatch->refills.held -= refill->hold;
     if (refill->dirs == tenant->dirs) {
+        count_unread(&tenant->new_unread, refill->error != 0);
+        if (tenant->new_unread == 1)
+            scan_failed(dispatch, tenant, refill->error);
         tenant->refill_position = refill->position;
-        tenant->backlog.more_new |= !refill->complete && !refill->error;
+        tenant->backlog.more_new |= refill->position != 0 || (!refill->complete && !refill->error);
         for (size_t i = 0; i < refill->names.n; i++) {
             struct name_at *name = &refill->names.items[i];
             struct backlog_entry *entry = backlog_add_new(&tenant->backlog, name->text, false, name->high);
@@ -98,10 +113,15 @@ static size_t refill_room(const struct dispatch *dispatch, const struct backlog 
     return room < most ? room : most;
 }
 
+bool dispatch_refill_due(const struct tenant *tenant)
+{
+    return tenant->backlog.more_new && tenant->backlog.n_new <= BACKLOG_NEW_MAX / 4;
+}
+
 void dispatch_refill(struct dispatch *dispatch, struct tenant *tenant)
 {
-    if (!tenant->dirs || tenant->refilling || !tenant->backlog.more_new || !tenant->settings ||
-        tenant->backlog.n_new > BACKLOG_NEW_MAX / 4 || dispatch->stopping)
+    if (!tenant->dirs || tenant->refilling || !dispatch_refill_due(tenant) || !tenant->settings ||
+        dispatch->stopping)
         return;
     size_t room = refill_room(dispatch, &tenant->backlog);
     struct refill *refill =
@@ -132,7 +152,7 @@ static void survey_take_deferred(
 static void survey_take_waiting(struct dispatch *dispatch, struct tenant *tenant, const struct survey *survey)
 {
     // What it could not read may be due still.
-    int64_t left_out_due = survey->error ? tenant->backlog.left_out_due : INT64_MAX;
+    int64_t left_out_due = survey->deferred_unread ? tenant->backlog.left_out_due : INT64_MAX;
     tenant->backlog.left_out_due = INT64_MAX;
     if (survey->deferred.left_out)
         left_out_due = dispatch_due(dispatch, survey->deferred.left_out_time);
@@ -154,9 +174,10 @@ static void survey_take_waiting(struct dispatch *dispatch, struct tenant *tenant
 static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct survey *survey)
 {
     if (survey->part != SURVEY_REST) {
+        count_unread(&tenant->deferred_unread, survey->deferred_unread);
         tenant->counts[OBSERVE_DEFERRED] = survey->counts[OBSERVE_DEFERRED];
         tenant->deferred_counted_at = clock_wall();
-        if (survey->error || tenant->claimed) // a move may be read here, and be told of later
+        if (survey->deferred_unread || tenant->claimed) // a move may be read here, and be told of later
             ledger_doubt(&tenant->ledger);
         ledger_take(&tenant->ledger, &survey->counts[OBSERVE_DEFERRED], &survey->oldest);
         if (!survey->count_only)
@@ -198,9 +219,7 @@ static void survey_done(struct desk_job *job)
             tenant->name, NULL);
         dispatch_tenant_open(dispatch, tenant);
     } else if (survey->dirs == tenant->dirs && whole && survey->error) {
-        log_event(dispatch->log, LOG_ERROR_LEVEL, "scan_failed", "a directory could not be read", "tenant",
-            tenant->name, "reason", strerror(-survey->error), NULL);
-        dispatch->once_findings = true;
+        scan_failed(dispatch, tenant, survey->error);
     }
     if (survey->dirs == tenant->dirs && whole) {
         survey_take(dispatch, tenant, survey);

@@ -2,6 +2,7 @@
 // is taken in by arrivals.c).
 #include "agent/base/clock.h"
 #include "agent/delivery/dispatch.h"
+#include "agent/delivery/notice.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +27,8 @@ struct open_job {
     bool missing;        // what is at fault is not there
     struct tenant_dirs *dirs;
     unsigned returned;
+    struct notice_submitted notices; // that were recovered
+    int notices_error;
     enum spool_state at_fault;
     int error;
 };
@@ -56,6 +59,8 @@ static void open_run(struct desk_job *job)
         spool_tenant_close(spool);
         return;
     }
+    if (open->recover) // before the first claim: what is under way cannot be marked as told
+        open->notices_error = notice_file_recover(spool, clock_wall(), &open->notices);
     open->dirs = tenant_dirs_new(spool);
     open->error = open->dirs ? 0 : -ENOMEM;
 }
@@ -176,7 +181,10 @@ static void open_done(struct desk_job *job)
         if (open->again)
             open_log_made(open);
         directories_install(dispatch, tenant, open->dirs);
+        notices_submitted(dispatch, tenant, &open->notices);
+        tenant->notices.scanned &= !open->notices_error; // tried again by the next run
     }
+    notice_submitted_release(&open->notices);
     free(open);
 }
 
@@ -220,6 +228,11 @@ void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant)
             dispatch_tenant_open(dispatch, tenant);
         return;
     }
+    if (tenant_reads_again(tenant->new_unread)) {
+        tenant->backlog.more_new = true;
+        dispatch_refill(dispatch, tenant);
+        tenant->new_unread += !tenant->refilling; // there is no room: as good as not read
+    }
     if (tenant->survey_running || tenant->survey_queued)
         return; // one that takes long is no reason for another one
     int64_t both = tenant->deferred_cost + tenant->rest_cost;
@@ -227,7 +240,8 @@ void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant)
     bool changed = tenant->changed || tenant->deferred_changed || dispatch->watch_error;
     int64_t every = changed ? SURVEY_CHANGED_NS : cheap ? SURVEY_OFTEN_NS : SURVEY_EVERY_NS;
     // What is in deferred/ may take a hundred times as long as all else, which then need not wait for it.
-    if (survey_has_rested(now - tenant->deferred_ended, both, every) || now >= tenant->backlog.left_out_due)
+    if (tenant_reads_again(tenant->deferred_unread) ||
+        survey_has_rested(now - tenant->deferred_ended, both, every) || now >= tenant->backlog.left_out_due)
         dispatch_survey(dispatch, tenant);
     else if (survey_has_rested(now - tenant->survey_ended, tenant->rest_cost, every))
         dispatch_survey_rest(dispatch, tenant);

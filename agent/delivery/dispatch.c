@@ -236,6 +236,15 @@ bool dispatch_is_quiet(const struct dispatch *dispatch)
     return dispatch->claimed == 0;
 }
 
+// False while what could not be read is tried again. In the end nobody knows what lies there.
+static bool tenant_is_read(struct dispatch *dispatch, const struct tenant *tenant)
+{
+    if (tenant_reads_again(tenant->new_unread) || tenant_reads_again(tenant->deferred_unread))
+        return false;
+    dispatch->once_findings |= tenant->new_unread || tenant->deferred_unread;
+    return true;
+}
+
 bool dispatch_is_done(struct dispatch *dispatch)
 {
     int64_t now = loop_now(dispatch->loop);
@@ -249,7 +258,8 @@ bool dispatch_is_done(struct dispatch *dispatch)
             continue;
         if (!tenant->dirs && (tenant->opening || !tenant->opened_failed))
             return false;
-        if (tenant->dirs && (tenant->refilling || !tenant->surveyed || tenant->look || tenant->release))
+        if (tenant->dirs && (tenant->refilling || !tenant->surveyed || tenant->look || tenant->release ||
+                                !tenant_is_read(dispatch, tenant)))
             return false;
         dispatch->once_findings |= !tenant->dirs; // nobody knows what lies there
         if (tenant->dirs)
@@ -262,10 +272,11 @@ bool dispatch_is_done(struct dispatch *dispatch)
                 dispatch->once_findings = true;
             continue;
         }
-        if (backlog_has_waiting(&tenant->backlog, now) || tenant->backlog.more_new ||
+        if (backlog_has_waiting(&tenant->backlog, now) || dispatch_refill_due(tenant) ||
             backlog_settling(&tenant->backlog) || dispatch_survey_due(dispatch, tenant))
             return false;
-        dispatch->once_findings |= tenant->backlog.left_out_due <= now;
+        // What it knows can not be claimed now, and leaves no room for more.
+        dispatch->once_findings |= tenant->backlog.more_new || tenant->backlog.left_out_due <= now;
     }
     for (size_t i = 0; i < dispatch->n_tenants; i++) // tried a few times, and left
         dispatch->once_findings |= backlog_troubled(&dispatch->tenants[i]->backlog);

@@ -98,7 +98,8 @@ void dispatch_spool_trouble(struct dispatch *dispatch);
 
 // Claims one entry of the tenant's backlog (dispatch_claims.c). False where memory is short.
 bool dispatch_claim(struct dispatch *dispatch, struct tenant *tenant, struct backlog_entry *entry);
-// Refills a tenant's backlog from its directory where it runs low and there is more.
+// Refills a tenant's backlog from its directory where it runs low and there is more; whether it is so.
+bool dispatch_refill_due(const struct tenant *tenant);
 void dispatch_refill(struct dispatch *dispatch, struct tenant *tenant);
 // Whether new mail may be claimed now.
 bool dispatch_may_claim(const struct dispatch *dispatch);

@@ -88,8 +88,8 @@ static void claim_rescued(struct desk_job *job)
     struct tenant *tenant = message->tenant;
     dispatch_spool_trouble(dispatch);
     tenant_note_change(tenant);
-    dispatch->once_findings = true;
     bool back = !message->error;
+    dispatch->once_findings |= !back;
     if (back && message->dirs == tenant->dirs && message->origin == message->entry->from &&
         strcmp(message->name, message->entry->name) == 0) {
         claim_later(dispatch, message);

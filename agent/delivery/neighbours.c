@@ -2,6 +2,7 @@
 // goes back.
 #include "agent/base/clock.h"
 #include "agent/delivery/agent.h"
+#include "agent/delivery/notice.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@ struct neighbours_job {
     const struct config *config; // a reference
     int spool_fd;
     unsigned returned;
+    struct notice_submitted *notices; // that were recovered, of each tenant of config; NULL: no memory
 };
 
 static void neighbour_recover(struct neighbours_job *job, const char *name)
@@ -23,8 +25,10 @@ static void neighbour_recover(struct neighbours_job *job, const char *name)
         unsigned returned = 0;
         if (spool_tenant_open(job->spool_fd, job->config->tenants[i].name, name, false, &spool, NULL))
             continue;
-        if (spool_recover(spool, &returned) == 0)
-            job->returned += returned;
+        bool recovered = spool_recover(spool, &returned) == 0;
+        if (recovered && job->notices) // else at the next visit
+            (void)notice_file_recover(spool, clock_wall(), &job->notices[i]);
+        job->returned += recovered ? returned : 0;
         spool_tenant_close(spool);
     }
 }
@@ -57,6 +61,13 @@ static void neighbours_done(struct desk_job *base)
             "messages that another agent had claimed were put back", "messages", n, NULL);
         dispatch_watch_lost(dispatch);
     }
+    for (size_t i = 0; job->notices && i < job->config->n_tenants; i++) {
+        struct tenant *tenant = dispatch_find_tenant(dispatch, job->config->tenants[i].name);
+        if (tenant && job->notices[i].n)
+            notices_submitted(dispatch, tenant, &job->notices[i]);
+        notice_submitted_release(&job->notices[i]);
+    }
+    free(job->notices);
     config_unref(job->config);
     free(job);
 }
@@ -70,5 +81,6 @@ void agent_visit_neighbours(struct agent *agent)
         .agent = agent,
         .config = config_ref(agent->dispatch.config),
         .spool_fd = agent->dispatch.spool_fd};
+    job->notices = calloc(job->config->n_tenants, sizeof *job->notices);
     desk_submit(agent->dispatch.intake, &job->job);
 }

@@ -10,6 +10,7 @@
 
 #define HOUR_NS  (3600 * CLOCK_SECOND)
 #define AGAIN_NS (60 * CLOCK_SECOND) // after an error
+#define BUSY_NS  CLOCK_SECOND        // where a message that is to be marked is under way
 
 int notice_names_add(struct notice_names *names, enum notice_kind kind, const char *name)
 {
@@ -112,17 +113,24 @@ static void take_back(struct notice_job *job, struct notice_queue *queue)
     free(meanwhile.items);
 }
 
-static void submitted(struct notice_job *job)
+static void take_in(struct dispatch *dispatch, struct tenant *tenant, const struct tenant_dirs *dirs,
+    const struct notice_submitted *submitted)
 {
-    struct tenant *tenant = job->tenant;
-    for (size_t i = 0; i < job->n_submitted; i++) {
-        log_event(job->dispatch->log, LOG_NOTICE_LEVEL, "notified",
+    tenant->notices.in_hour += (unsigned)submitted->n;
+    for (size_t i = 0; i < submitted->n; i++) {
+        log_event(dispatch->log, LOG_NOTICE_LEVEL, "notified",
             "a notice about failed, late or relayed mail was submitted", "tenant", tenant->name, "name",
-            job->submitted[i], NULL);
-        if (job->dirs == tenant->dirs && !job->dispatch->stopping)
-            (void)backlog_add_new(&tenant->backlog, job->submitted[i], true, false);
+            submitted->names[i], NULL);
+        if (dirs == tenant->dirs && !dispatch->stopping)
+            (void)backlog_add_new(&tenant->backlog, submitted->names[i], true, false);
     }
     pool_tenant_changed(tenant);
+}
+
+void notices_submitted(
+    struct dispatch *dispatch, struct tenant *tenant, const struct notice_submitted *submitted)
+{
+    take_in(dispatch, tenant, tenant->dirs, submitted);
 }
 
 static void done(struct desk_job *desk_job)
@@ -134,9 +142,8 @@ static void done(struct desk_job *desk_job)
     queue->running = false;
     // After an error the next run recovers first: a notice may have been half submitted.
     queue->scanned = !job->error && (queue->scanned || job->scanned);
-    queue->in_hour += (unsigned)job->n_submitted;
     queue->over = false;
-    submitted(job);
+    take_in(dispatch, job->tenant, job->dirs, &job->submitted);
     bool leftover = job->names.n > job->at;
     if (job->scan && job->summary && job->oldest) {
         int64_t age = clock_wall() - job->oldest; // of the oldest that a restart found
@@ -148,7 +155,9 @@ static void done(struct desk_job *desk_job)
         queue->ready_at = now + digest;
     }
     take_back(job, queue);
-    if (job->error) {
+    if (job->error == -EBUSY) {
+        queue->ready_at = now + BUSY_NS;
+    } else if (job->error) {
         queue->ready_at = now + AGAIN_NS;
         log_event(dispatch->log, LOG_WARNING_LEVEL, "notice_failed",
             "a notice about failed or late mail could not be written; it is tried again in a minute",

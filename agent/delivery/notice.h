@@ -10,6 +10,7 @@
 #define OUTTRAY_AGENT_DELIVERY_NOTICE_H
 
 #include "agent/delivery/events.h"
+#include "agent/delivery/notice_file.h"
 #include "agent/delivery/notice_queue.h"
 
 #define NOTICES_PER_HOUR   60
@@ -22,6 +23,9 @@ struct tenant;
 void notices_subscribe(struct dispatch *dispatch);
 // Starts what is due (every few seconds, and after an event).
 void notices_tick(struct dispatch *dispatch, struct tenant *tenant);
+// What a recovery brought to new/ (notice_file.h), with the tenant's directories open.
+void notices_submitted(
+    struct dispatch *dispatch, struct tenant *tenant, const struct notice_submitted *submitted);
 // Whether there is something to do now (`run --once`).
 bool notices_busy(const struct dispatch *dispatch, const struct tenant *tenant);
 

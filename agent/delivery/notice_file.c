@@ -18,21 +18,51 @@
 #define LIST_SUFFIX ".list"
 #define NOTICE_MODE 0640
 
-static int notices_open(const struct spool_tenant *spool, bool create)
+void notice_submitted_add(struct notice_submitted *submitted, const char *name)
+{
+    if (submitted->n == submitted->capacity) {
+        size_t capacity = submitted->capacity ? 2 * submitted->capacity : 16;
+        void *grown = realloc(submitted->names, capacity * sizeof *submitted->names);
+        if (!grown)
+            return; // the watch on new/ finds it
+        submitted->names = grown;
+        submitted->capacity = capacity;
+    }
+    (void)snprintf(submitted->names[submitted->n++], SPOOL_NAME_SIZE, "%s", name);
+}
+
+void notice_submitted_release(struct notice_submitted *submitted)
+{
+    free(submitted->names);
+    *submitted = (struct notice_submitted){0};
+}
+
+static int directory_open(int parent, const char *name, bool create)
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    int fd = openat(spool->root, NOTICES_DIRECTORY, flags);
+    int fd = openat(parent, name, flags);
     if (fd >= 0 || errno != ENOENT || !create)
         return fd < 0 ? -errno : fd;
-    if (mkdirat(spool->root, NOTICES_DIRECTORY, 0700) < 0 && errno != EEXIST)
+    if (mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
         return -errno;
-    fd = openat(spool->root, NOTICES_DIRECTORY, flags);
-    if (fd >= 0 && fsync(spool->root) == 0)
+    fd = openat(parent, name, flags);
+    if (fd >= 0 && fsync(parent) == 0)
         return fd;
     int error = errno;
     if (fd >= 0)
         close(fd);
     return -error;
+}
+
+// The agent's own directory, so that no agent touches what another one is at.
+static int notices_open(const struct spool_tenant *spool, bool create)
+{
+    int all = directory_open(spool->root, NOTICES_DIRECTORY, create);
+    if (all < 0)
+        return all;
+    int own = directory_open(all, spool->agent, create);
+    close(all);
+    return own;
 }
 
 // Writes the mark into the status file, where it is still this message's.
@@ -57,6 +87,15 @@ static int mark_status(
     return r;
 }
 
+// -EBUSY while it lies in cur/.
+static int not_under_way(const struct spool_tenant *spool, ino_t inode, const char *name)
+{
+    enum spool_state state;
+    char found[SPOOL_NAME_SIZE];
+    int r = spool_find_higher(spool, SPOOL_NEW, name, inode, &state, found);
+    return r == 1 && state == SPOOL_CUR ? -EBUSY : r < 0 ? r : 0;
+}
+
 // A delayed message is claimed while its status is written, so that no other agent tries it meanwhile.
 static int mark(const struct spool_tenant *spool, enum notice_kind kind, ino_t inode, const char *name,
     bool claimed, int64_t now)
@@ -67,9 +106,13 @@ static int mark(const struct spool_tenant *spool, enum notice_kind kind, ino_t i
     if (notice_kind_relayed(kind))
         return 0; // told when it happens, and never looked for again
     if (claim) {
+        // cur/ first: what is not there now does not come there while this desk, which claims, is here.
+        int r = not_under_way(spool, inode, name);
+        if (r)
+            return r;
         if (fstatat(spool->dir[SPOOL_DEFERRED], name, &stat, AT_SYMLINK_NOFOLLOW) || stat.st_ino != inode)
             return 0; // tried or moved meanwhile; its next failure tells of it
-        int r = spool_move(spool, SPOOL_DEFERRED, name, inode, SPOOL_CUR, in_cur);
+        r = spool_move(spool, SPOOL_DEFERRED, name, inode, SPOOL_CUR, in_cur);
         if (r)
             return r == -ENOENT ? 0 : r;
     }
@@ -171,7 +214,7 @@ static int mark_line(const struct spool_tenant *spool, char *line, int64_t now)
 
 // One list: with its notice beside it the work goes on, without it is over or never began.
 static int recover_one(const struct spool_tenant *spool, int dir, const char *list, int64_t now,
-    void (*submitted)(const char *name, void *arg), void *arg)
+    struct notice_submitted *submitted)
 {
     char name[SPOOL_NAME_SIZE];
     size_t length = strlen(list) - strlen(LIST_SUFFIX);
@@ -197,13 +240,12 @@ static int recover_one(const struct spool_tenant *spool, int dir, const char *li
     if (!r)
         r = finish(spool, dir, name);
     if (!r)
-        submitted(name, arg);
+        notice_submitted_add(submitted, name);
     buffer_release(&text);
     return r;
 }
 
-int notice_file_recover(
-    const struct spool_tenant *spool, int64_t now, void (*submitted)(const char *name, void *arg), void *arg)
+int notice_file_recover(const struct spool_tenant *spool, int64_t now, struct notice_submitted *submitted)
 {
     int fd = notices_open(spool, false), r = 0;
     if (fd < 0)
@@ -214,14 +256,16 @@ int notice_file_recover(
         close(fd);
         return r;
     }
-    for (const struct dirent *entry; !r && (entry = readdir(dir));) {
+    for (const struct dirent *entry; (!r || r == -EBUSY) && (entry = readdir(dir));) {
+        int one = 0;
         size_t length = strlen(entry->d_name), suffix = strlen(LIST_SUFFIX);
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         if (entry->d_name[0] == '.')
             (void)unlinkat(fd, entry->d_name, 0); // a temporary of a crash
         else if (length > suffix && strcmp(entry->d_name + length - suffix, LIST_SUFFIX) == 0)
-            r = recover_one(spool, fd, entry->d_name, now, submitted, arg);
+            one = recover_one(spool, fd, entry->d_name, now, submitted);
+        r = one ? one : r;
     }
     closedir(dir);
     return r;

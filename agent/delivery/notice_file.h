@@ -1,10 +1,12 @@
 // Submitting a notice so that a crash neither loses nor repeats it (intake desk).
 //
-// T/.notices/NAME.list says whom a notice is about, then T/.notices/NAME is the notice, complete and durable.
-// From there on it will be sent: every message of the list is marked in its status file (`notified`,
-// `delay_warned`), and the notice is renamed to new/NAME. A crash in between leaves the notice and its list,
-// and notice_file_recover goes on where it stopped; before, it leaves a list or a temporary alone, which is
-// removed, and nothing was marked.
+// Each agent has a directory of its own, T/.notices/AGENT. NAME.list there says whom a notice is about, then
+// NAME is the notice, complete and durable. From there on it will be sent: every message of the list is
+// marked in its status file (`notified`, `delay_warned`), and the notice is renamed to new/NAME. A crash in
+// between leaves the notice and its list, and notice_file_recover goes on where it stopped; before, it leaves
+// a list or a temporary alone, which is removed, and nothing was marked. A message that is under way cannot
+// be marked, and would be told about once more: so a start recovers before it claims, and what an error left
+// waits until the message is back.
 #ifndef OUTTRAY_AGENT_DELIVERY_NOTICE_FILE_H
 #define OUTTRAY_AGENT_DELIVERY_NOTICE_FILE_H
 
@@ -12,12 +14,21 @@
 
 #define NOTICES_DIRECTORY ".notices"
 
+// Names of notices that came to new/; zeroed at first.
+struct notice_submitted {
+    char (*names)[SPOOL_NAME_SIZE];
+    size_t n, capacity;
+};
+void notice_submitted_add(struct notice_submitted *submitted, const char *name);
+void notice_submitted_release(struct notice_submitted *submitted);
+
 // 0 and the notice's name in new/, or negative errno: then nothing was marked, or recovery will go on.
 int notice_file_submit(const struct spool_tenant *spool, struct notice_item *const *items, size_t n,
     const char *data, size_t length, int64_t now, char ret_name[static SPOOL_NAME_SIZE]);
 
-// Finishes what a crash interrupted. submitted is called with the name of each notice that came to new/.
-int notice_file_recover(
-    const struct spool_tenant *spool, int64_t now, void (*submitted)(const char *name, void *arg), void *arg);
+// Finishes what a crash or an error interrupted, of the agent that the tenant was opened for; with its lock
+// held, as for spool_recover, and after that. 0, -EBUSY where a message that is to be marked is under way (to
+// be called again), or another negative errno.
+int notice_file_recover(const struct spool_tenant *spool, int64_t now, struct notice_submitted *submitted);
 
 #endif

@@ -2,7 +2,6 @@
 #include "notice_job.h"
 #include "agent/base/clock.h"
 #include "agent/delivery/dispatch.h"
-#include "agent/delivery/notice_file.h"
 #include "agent/delivery/notice_text.h"
 
 #include <dirent.h>
@@ -24,23 +23,9 @@ static void note_error(struct notice_job *job, int error)
         job->error = error;
 }
 
-static void note_submitted(const char *name, void *arg)
-{
-    struct notice_job *job = arg;
-    if (job->n_submitted == job->capacity) {
-        size_t capacity = job->capacity ? 2 * job->capacity : 16;
-        void *grown = realloc(job->submitted, capacity * sizeof *job->submitted);
-        if (!grown)
-            return; // the watch on new/ finds it
-        job->submitted = grown;
-        job->capacity = capacity;
-    }
-    (void)snprintf(job->submitted[job->n_submitted++], SPOOL_NAME_SIZE, "%s", name);
-}
-
 static void step_recover(struct notice_job *job)
 {
-    int error = job->scan ? notice_file_recover(job->dirs->spool, clock_wall(), note_submitted, job) : 0;
+    int error = job->scan ? notice_file_recover(job->dirs->spool, clock_wall(), &job->submitted) : 0;
     note_error(job, error);
     job->step = job->scan && !error ? STEP_SCAN : error ? STEP_OVER : STEP_READ;
 }
@@ -114,7 +99,7 @@ static int submit(struct notice_job *job, struct notice_item *const *items, size
     if (!error)
         error = notice_file_submit(job->dirs->spool, items, n, text.data, text.length, now, name);
     if (!error)
-        note_submitted(name, job);
+        notice_submitted_add(&job->submitted, name);
     buffer_release(&text);
     return error;
 }
@@ -125,7 +110,7 @@ static void step_read(struct notice_job *job)
     struct notice_source source = {job->config, job->settings, job->dirs->spool, !job->summary};
     for (int i = 0; i < READ_ITEMS; i++) {
         if (job->at == job->names.n || (job->summary && job->n_items == NOTICE_SUMMARY_MAX) ||
-            (!job->summary && job->n_submitted >= job->allowed)) {
+            (!job->summary && job->submitted.n >= job->allowed)) {
             job->step = job->summary ? STEP_SUMMARIES : STEP_OVER;
             return;
         }
@@ -133,7 +118,7 @@ static void step_read(struct notice_job *job)
         struct notice_item *item = NULL;
         int r = notice_item_read(&source, name->kind, name->name, &item);
         bool relayed = notice_kind_relayed(name->kind);
-        if (r == 1 && relayed && job->n_submitted >= job->allowed) {
+        if (r == 1 && relayed && job->submitted.n >= job->allowed) {
             notice_item_free(
                 job->dirs->spool, item); // over the hour's measure, and no trouble to be summed up
         } else if (r == 1 && job->summary && !relayed) {
@@ -170,7 +155,7 @@ static void step_summaries(struct notice_job *job)
     qsort(job->items, job->n_items, sizeof(struct notice_item *), by_target);
     while (n < job->n_items && strcmp(job->items[n]->target, job->items[0]->target) == 0)
         n++;
-    bool allowed = job->n_submitted < job->allowed;
+    bool allowed = job->submitted.n < job->allowed;
     int error = allowed ? submit(job, job->items, n, true) : 0;
     note_error(job, error);
     for (size_t i = 0; i < n; i++)
@@ -219,7 +204,7 @@ void notice_job_free(struct notice_job *job)
     if (job->dir)
         closedir(job->dir);
     free(job->names.items);
-    free(job->submitted);
+    notice_submitted_release(&job->submitted);
     tenant_dirs_unref(job->dirs);
     config_unref(job->config);
     free(job);

@@ -4,6 +4,7 @@
 
 #include "agent/delivery/desk.h"
 #include "agent/delivery/notice.h"
+#include "agent/delivery/notice_file.h"
 #include "agent/delivery/tenant.h"
 
 struct notice_job {
@@ -13,15 +14,14 @@ struct notice_job {
     struct tenant_dirs *dirs;    // a reference
     const struct config *config; // a reference
     const struct config_tenant *settings;
-    bool scan;                          // in: recover, and look for untold failures first
-    bool summary;                       // in: one for all messages with the same target
-    unsigned allowed;                   // in: notices that may be submitted
-    struct notice_names names;          // in and out: what is left to be told
-    bool scanned;                       // out: the scan came to its end
-    int64_t oldest;                     // out: wall: of what the scan found; 0: nothing
-    char (*submitted)[SPOOL_NAME_SIZE]; // out: names in new/
-    size_t n_submitted, capacity;
-    int error; // out: the first one
+    bool scan;                         // in: recover, and look for untold failures first
+    bool summary;                      // in: one for all messages with the same target
+    unsigned allowed;                  // in: notices that may be submitted
+    struct notice_names names;         // in and out: what is left to be told
+    bool scanned;                      // out: the scan came to its end
+    int64_t oldest;                    // out: wall: of what the scan found; 0: nothing
+    struct notice_submitted submitted; // out
+    int error;                         // out: the first one
 
     int step;
     void *dir; // DIR, while failed/ is read

@@ -88,6 +88,7 @@ struct survey {
     uint64_t removed;                            // out: files that retention removed
     int stale;                                   // out: as spool_tenant_stale
     int error;                                   // out: the first error
+    bool deferred_unread;                        // out: there was one in deferred/
     int64_t cost;                                // out: ns spent
     int64_t deferred_cost;                       // out: of it, on deferred/
 };

@@ -244,6 +244,7 @@ static void survey_note_error(struct survey *survey, int error)
 {
     if (error && !survey->error)
         survey->error = error;
+    survey->deferred_unread |= error && survey_state(survey) == SPOOL_DEFERRED;
 }
 
 static void survey_step_open(struct survey *survey, const struct survey_step *step)

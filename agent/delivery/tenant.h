@@ -77,6 +77,8 @@ struct tenant {
     bool surveyed;  // what is deferred was read once since dirs was opened
     bool counted;   // and the other directories as well
     bool refilling; // a refill of the backlog is under way
+    // How often in a row new/ (by a refill) and deferred/ (by a survey) could not be read whole.
+    unsigned char new_unread, deferred_unread;
     // Something happened since the last survey of deferred/, of the rest: its counts are out of date.
     bool deferred_changed, changed;
     // ns: what the last survey of each spent.
@@ -105,6 +107,13 @@ struct tenant {
 
 struct tenant *tenant_new(const char *name); // NULL where memory is short
 void tenant_free(struct tenant *tenant);     // takes NULL; nothing of it may be claimed
+
+// Whether what could not be read so often is read again with the next tick; then regular surveys are enough.
+#define TENANT_READS_MAX 3
+static inline bool tenant_reads_again(unsigned char unread)
+{
+    return unread && unread < TENANT_READS_MAX;
+}
 
 // Something happened in its directories.
 void tenant_note_change(struct tenant *tenant);

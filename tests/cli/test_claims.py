@@ -2,13 +2,12 @@
 
 import contextlib
 import fcntl
-import os
 import signal
 import subprocess
 
 import pytest
 from smtpserver import Server
-from support.agent import Agent, binary, environment, wait_until
+from support.agent import Agent, wait_until
 from support.box import MESSAGE, Box
 from support.config import Config
 
@@ -174,21 +173,3 @@ def test_two_agents_on_one_tenant(program, config, clock, server, tmp_path):
         wait_until(lambda: len(box.spool.names("acme", "sent")) == 400, 60, "all are sent")
         assert len(server.accepted) == 400
         assert sum(len(agent.events("sent")) for agent in agents) == 400
-
-
-@pytest.mark.parametrize("files", [64, 200])
-def test_few_descriptors(program, config, clock, server, files):
-    """Where files cannot be kept open, claims are moves. What cannot be claimed at all is left, and said to be."""
-    box = Box(config, clock, server).ready()
-    for number in range(150):
-        box.spool.drop("acme", MESSAGE, name=f"m{number:03}")
-    clock.advance(10)
-    for _ in range(20):
-        done = subprocess.run(["prlimit", f"--nofile={files}", binary(), "run", "--once", "--config", config.path],
-                              env=environment(clock), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False)
-        left = box.spool.names("acme", "new")
-        assert done.returncode == bool(left), done.stdout.decode()
-        if not left:
-            break
-    assert len(box.spool.names("acme", "sent")) == len(server.accepted) == 150
-    assert os.listdir(box.spool.path("acme", "new")) == []

@@ -135,14 +135,3 @@ def test_more_than_a_backlog_holds_and_none_can_be_claimed(served):
     finally:
         subprocess.run(["chattr", "-i", mine], check=True)
     assert not box.server.accepted and len(box.spool.names("acme", "deferred")) == 16384 + 50
-
-
-def test_a_tenant_whose_directory_cannot_be_used(served):
-    """Nobody knows what lies there: not all is done."""
-    box = served()
-    defer(box, "due", 10, -5)
-    directory = box.spool.path("acme", "deferred", "x").parent
-    directory.rename(directory.with_name("elsewhere"))
-    directory.touch()
-    done = box.run("run", "--once")
-    assert done.returncode == 1 and not box.server.accepted, done.stderr

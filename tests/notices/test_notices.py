@@ -17,6 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cases"))
 
 from smtpserver import Server  # noqa: E402
 from support.agent import Agent, Clock, binary, environment  # noqa: E402
+from support.config import Config  # noqa: E402
 from support.wait import wait_until  # noqa: E402
 
 MESSAGE = b"From: Jane <jane@inside.example>\nTo: b@example.net\nSubject: hello\nMessage-ID: <one@inside.example>\n\nOne line.\n"
@@ -70,6 +71,11 @@ def report(parsed):
     assert head.get_content_type() == "text/rfc822-headers"
     whole, *recipients = status.get_payload()
     return text.get_content(), whole, recipients, head.get_payload(decode=True).decode()
+
+
+def left_behind(agent):
+    """What lies where notices are before they come to new/."""
+    return [path for path in (agent.spool.path("acme") / ".notices").rglob("*") if not path.is_dir()]
 
 
 def status_of(agent, name, state="failed"):
@@ -270,7 +276,7 @@ def test_relayed(house):
     for _ in range(3):
         agent.clock.advance(3600)
         assert len(once(agent, 0)) == 1
-    assert agent.spool.counts("acme")["failed"] == 0 and os.listdir(agent.spool.path("acme") / ".notices") == []
+    assert agent.spool.counts("acme")["failed"] == 0 and left_behind(agent) == []
 
 
 @pytest.mark.parametrize("script, keys, head", [
@@ -481,7 +487,59 @@ def test_crash_neither_loses_nor_repeats(house, kind, call, when):
     assert len(found) - sent <= 1 and len(found) >= 1
     state = "failed" if kind == "failed" else "deferred"
     assert status_of(agent, name, state)["notified" if kind == "failed" else "delay_warned"]
-    assert os.listdir(agent.spool.path("acme") / ".notices") == []
+    assert left_behind(agent) == []
+
+
+@pytest.fixture
+def unmarked(house, tmp_path):
+    """An agent that was killed with a notice of delay written and its message not marked; that is due now, and its server slow."""
+    agent = house("on RCPT b@: x2 451 4.3.0 come back later", "on RCPT b@: once pause & 451 4.3.0 come back later", LATER,
+                  notify="sender", delay_warning="10m")
+    agent.name = agent.spool.drop("acme", MESSAGE)
+    once(agent, 1)
+    agent.clock.advance(710)
+    written = agent.spool.path("acme") / ".notices" / "main"  # of the agent
+    written.mkdir(0o700, parents=True)
+    subprocess.run(["strace", "-f", "-o", "/dev/null", "-P", written, "-e", "trace=fsync", "-e", "inject=fsync:signal=SIGKILL",
+                    binary(), "run", "--once", "--config", agent.config.path],
+                   env=environment(agent.clock, ASAN_OPTIONS="detect_leaks=0"), stderr=subprocess.DEVNULL, timeout=120, check=False)
+    assert sorted(path.suffix == ".list" for path in left_behind(agent)) == [False, True]
+    assert notices(agent) == [] and agent.spool.names("acme", "cur") == [agent.name]
+    agent.clock.advance(6000)
+    return agent
+
+
+def told_once(agent, running):
+    """It is told of before its message is tried, and the message is marked."""
+    running.wait_event("notified")
+    agent.server.release()
+    running.wait_event("deferred", name=agent.name, attempt="3")
+    wait_until(lambda: not left_behind(agent) and agent.spool.counts("acme")["new"] == 0, 20, "all is told")
+    assert running.stop() == 0
+    for _ in range(2):
+        agent.clock.advance(6000)
+        once(agent)
+    assert len(notices(agent)) == 1
+    assert status_of(agent, agent.name, "deferred")["delay_warned"]
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_crash_before_the_mark(unmarked):
+    told_once(unmarked, unmarked.start())
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_crash_before_the_mark_and_a_neighbour(unmarked, tmp_path):
+    """An agent of another name finds what the dead one left, and goes on in its place."""
+    own = Config(tmp_path / "other")
+    own.spool = unmarked.config.spool
+    own.data.update(unmarked.config.data, agent="other", state=str(own.state))
+    other = Agent(own, clock=unmarked.clock)
+    other.start()
+    try:
+        told_once(unmarked, other)
+    finally:
+        assert other.stop() in (0, None)
 
 
 def test_full_disk_is_not_the_end(house):
