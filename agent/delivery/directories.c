@@ -1,5 +1,5 @@
 // Tenants' directories on the wire thread: opened, watched, read again when it is time (what is found in them
-// is taken in by arrivals.c).
+// is taken in by arrivals.c and surveys.c).
 #include "agent/base/clock.h"
 #include "agent/delivery/dispatch.h"
 #include "agent/delivery/notice.h"
@@ -15,7 +15,6 @@
 #define SURVEY_OFTEN_NS   (5 * CLOCK_SECOND)  // where all tenants' surveys together take next to nothing
 #define SURVEY_CHANGED_NS (2 * CLOCK_SECOND)  // where something changed, or nothing can be watched
 #define SURVEY_REST       20                  // a survey rests this many times as long as it took
-#define SURVEY_CHEAP_NS   (100 * CLOCK_MS)    // one more at the end costs nobody anything
 #define REOPEN_EVERY_NS   (5 * CLOCK_SECOND)
 #define WATCHES_MAX       (1 << 20)
 
@@ -231,7 +230,8 @@ void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant)
     if (tenant_reads_again(tenant->new_unread)) {
         tenant->backlog.more_new = true;
         dispatch_refill(dispatch, tenant);
-        tenant->new_unread += !tenant->refilling; // there is no room: as good as not read
+        if (!tenant->refilling) // there is no room: as good as not read
+            tenant_count_read(&tenant->new_unread, true);
     }
     if (tenant->survey_running || tenant->survey_queued)
         return; // one that takes long is no reason for another one
@@ -245,24 +245,6 @@ void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant)
         dispatch_survey(dispatch, tenant);
     else if (survey_has_rested(now - tenant->survey_ended, tenant->rest_cost, every))
         dispatch_survey_rest(dispatch, tenant);
-}
-
-bool dispatch_survey_last(struct dispatch *dispatch)
-{
-    bool running = false;
-    for (size_t i = 0; i < dispatch->n_tenants; i++) {
-        struct tenant *tenant = dispatch->tenants[i];
-        bool all = tenant->deferred_changed && !ledger_is_sure(&tenant->ledger) &&
-                   (dispatch->once || tenant->deferred_cost + tenant->rest_cost < SURVEY_CHEAP_NS);
-        if (all)
-            dispatch_survey(dispatch, tenant);
-        else if (tenant->changed && tenant->rest_cost < SURVEY_CHEAP_NS) {
-            tenant->wants_deferred = false;
-            dispatch_survey_rest(dispatch, tenant);
-        }
-        running |= tenant->survey_running || tenant->survey_queued;
-    }
-    return running;
 }
 
 void dispatch_watch_lost(void *arg)

@@ -69,7 +69,7 @@ void dispatch_tenant_open(struct dispatch *dispatch, struct tenant *tenant);
 void dispatch_tenant_close(struct dispatch *dispatch, struct tenant *tenant);
 void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant);
 
-// What events and scans bring into the backlogs (arrivals.c). Surveys now, or again after the one under way.
+// Surveys (surveys.c): one now, or again after the one under way.
 void dispatch_survey(struct dispatch *dispatch, struct tenant *tenant);
 // Whether deferred mail that is due found no room in the backlog, and can be had by reading deferred/ again,
 // which it sees to: at full speed, since it is waited for.
@@ -78,17 +78,25 @@ bool dispatch_survey_due(struct dispatch *dispatch, struct tenant *tenant);
 void dispatch_survey_rest(struct dispatch *dispatch, struct tenant *tenant);
 // At the end: brings the counts up to date where that is cheap. True while a survey is under way.
 bool dispatch_survey_last(struct dispatch *dispatch);
+
+// What events and refills bring into the backlogs (arrivals.c).
 void dispatch_watch_event(int watch, enum watch_what what, const char *name, void *arg);
 void dispatch_watch_lost(void *arg);
 // Submits the looks that events asked for.
 void dispatch_flush_looks(struct dispatch *dispatch);
-// Puts a name of deferred/ into the backlog with the due time that stands in the directory (wall clock),
-// which counts as no further off than the longest wait between two attempts.
+// Refills a tenant's backlog from new/ where it runs low and there is more; whether it is so.
+void dispatch_refill(struct dispatch *dispatch, struct tenant *tenant);
+bool dispatch_refill_due(const struct tenant *tenant);
+// The boot time of a due time as it stands in deferred/ (wall clock), which counts as no further off than the
+// longest wait between two attempts.
+int64_t dispatch_due(const struct dispatch *dispatch, int64_t wall_due);
+// Puts a name of deferred/ into the backlog with such a due time.
 void dispatch_wait(struct dispatch *dispatch, struct tenant *tenant, const char *name, int64_t wall_due);
 // Makes all that the tenant has deferred due now, each message once.
 void dispatch_release(struct dispatch *dispatch, struct tenant *tenant);
-// Logs an entry of new/ that is no message, once.
+// Logs an entry of new/ that is no message, once; that one of the tenant's directories could not be read.
 void dispatch_ignored(struct dispatch *dispatch, struct tenant *tenant, const char *name);
+void dispatch_scan_failed(const struct dispatch *dispatch, const struct tenant *tenant, int error);
 
 // Pumps the pools that were woken. What is woken by this has its turn in the next round.
 void dispatch_pump(struct dispatch *dispatch);
@@ -98,9 +106,6 @@ void dispatch_spool_trouble(struct dispatch *dispatch);
 
 // Claims one entry of the tenant's backlog (dispatch_claims.c). False where memory is short.
 bool dispatch_claim(struct dispatch *dispatch, struct tenant *tenant, struct backlog_entry *entry);
-// Refills a tenant's backlog from its directory where it runs low and there is more; whether it is so.
-bool dispatch_refill_due(const struct tenant *tenant);
-void dispatch_refill(struct dispatch *dispatch, struct tenant *tenant);
 // Whether new mail may be claimed now.
 bool dispatch_may_claim(const struct dispatch *dispatch);
 

@@ -3,83 +3,11 @@
 /usr/bin/python3 -m pytest tests/notices
 """
 
-import email
-import email.policy
 import os
-import pathlib
-import shutil
-import subprocess
-import sys
 
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cases"))
-
-from smtpserver import Server  # noqa: E402
-from support.agent import Agent, Clock, binary, environment  # noqa: E402
-from support.config import Config  # noqa: E402
-from support.wait import wait_until  # noqa: E402
-
-MESSAGE = b"From: Jane <jane@inside.example>\nTo: b@example.net\nSubject: hello\nMessage-ID: <one@inside.example>\n\nOne line.\n"
-REFUSE = "on RCPT b@: 550 5.1.1 nobody of that name"
-LATER = "on RCPT b@: 451 4.3.0 come back later"
-
-
-@pytest.fixture
-def house(program, config, clock):
-    """house(SCRIPT…, notify=…) makes a server, a configuration and an agent that is not started yet."""
-    started = []
-
-    def make(*script, envelope_from="message", tenant=None, **on_failure):
-        server = Server(list(script))
-        server.start()
-        config.account("relay", email="noreply@example.com", server="127.0.0.1", port=server.port, encryption="none",
-                       envelope_from=envelope_from)
-        config.tenant("acme", account="relay", from_="Acme <acme@acme.example>", on_failure=on_failure, **(tenant or {}))
-        agent = Agent(config, clock=clock)
-        agent.server = server
-        started.extend([server, agent])
-        agent.prepare()
-        return agent
-
-    yield make
-    for thing in reversed(started):
-        assert thing.stop() in (0, None)
-
-
-def notices(agent):
-    """What the server accepted with an X-Outtray-Notice in it, parsed; the field itself never goes out."""
-    return [(accepted, email.message_from_bytes(accepted.data, policy=email.policy.SMTP))
-            for accepted in agent.server.accepted if b"Auto-Submitted: auto-replied" in accepted.data]
-
-
-def once(agent, code=None):
-    agent.clock.advance(10)
-    got = agent.once()
-    assert code is None or got == code, agent.log_text()[-3000:]
-    return notices(agent)
-
-
-def report(parsed):
-    """The fields of a message/delivery-status: of the message, and of each recipient."""
-    assert parsed.get_content_type() == "multipart/report"
-    assert parsed.get_param("report-type") == "delivery-status"
-    assert not parsed.defects
-    text, status, head = parsed.iter_parts()
-    assert text.get_content_type() == "text/plain"
-    assert status.get_content_type() == "message/delivery-status"
-    assert head.get_content_type() == "text/rfc822-headers"
-    whole, *recipients = status.get_payload()
-    return text.get_content(), whole, recipients, head.get_payload(decode=True).decode()
-
-
-def left_behind(agent):
-    """What lies where notices are before they come to new/."""
-    return [path for path in (agent.spool.path("acme") / ".notices").rglob("*") if not path.is_dir()]
-
-
-def status_of(agent, name, state="failed"):
-    return agent.spool.status("acme", state, name)
+from support.wait import wait_until
+from told import LATER, MESSAGE, REFUSE, left_behind, notices, once, report, status_of
 
 
 def test_none_by_default(house):
@@ -460,86 +388,6 @@ def test_old_failures_are_history(house):
     agent.config.data["tenants"]["acme"]["on_failure"] = {"notify": "sender"}
     agent.clock.advance(3 * 86400)
     assert once(agent) == []
-
-
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-@pytest.mark.parametrize("call, when", [("renameat", 1), ("renameat", 2), ("renameat2", 3), ("renameat2", 4), ("renameat2", 5),
-                                        ("fsync", 4), ("fsync", 6), ("fsync", 8), ("fsync", 10), ("fsync", 12), ("fsync", 14)])
-@pytest.mark.parametrize("kind", ["failed", "delayed"])
-def test_crash_neither_loses_nor_repeats(house, kind, call, when):
-    """kill -9 at a step of it, then another run: one notice, whatever the step."""
-    agent = house(REFUSE if kind == "failed" else LATER, notify="sender", delay_warning="10m")
-    name = agent.spool.drop("acme", MESSAGE)
-    if kind == "delayed":
-        once(agent, 1)
-        agent.clock.advance(700)
-    agent.clock.advance(10)
-    subprocess.run(["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={when}",
-                    binary(), "run", "--once", "--config", agent.config.path],
-                   env=environment(agent.clock, ASAN_OPTIONS="detect_leaks=0"), stderr=subprocess.DEVNULL, timeout=120, check=False)
-    sent = len(notices(agent))
-    for _ in range(3):
-        agent.clock.advance(6000)
-        once(agent)
-    # A kill while the notice itself was on the wire may repeat it, as any message, with the same Message-ID.
-    found = notices(agent)
-    assert len({parsed["Message-ID"] for _, parsed in found}) == 1
-    assert len(found) - sent <= 1 and len(found) >= 1
-    state = "failed" if kind == "failed" else "deferred"
-    assert status_of(agent, name, state)["notified" if kind == "failed" else "delay_warned"]
-    assert left_behind(agent) == []
-
-
-@pytest.fixture
-def unmarked(house, tmp_path):
-    """An agent that was killed with a notice of delay written and its message not marked; that is due now, and its server slow."""
-    agent = house("on RCPT b@: x2 451 4.3.0 come back later", "on RCPT b@: once pause & 451 4.3.0 come back later", LATER,
-                  notify="sender", delay_warning="10m")
-    agent.name = agent.spool.drop("acme", MESSAGE)
-    once(agent, 1)
-    agent.clock.advance(710)
-    written = agent.spool.path("acme") / ".notices" / "main"  # of the agent
-    written.mkdir(0o700, parents=True)
-    subprocess.run(["strace", "-f", "-o", "/dev/null", "-P", written, "-e", "trace=fsync", "-e", "inject=fsync:signal=SIGKILL",
-                    binary(), "run", "--once", "--config", agent.config.path],
-                   env=environment(agent.clock, ASAN_OPTIONS="detect_leaks=0"), stderr=subprocess.DEVNULL, timeout=120, check=False)
-    assert sorted(path.suffix == ".list" for path in left_behind(agent)) == [False, True]
-    assert notices(agent) == [] and agent.spool.names("acme", "cur") == [agent.name]
-    agent.clock.advance(6000)
-    return agent
-
-
-def told_once(agent, running):
-    """It is told of before its message is tried, and the message is marked."""
-    running.wait_event("notified")
-    agent.server.release()
-    running.wait_event("deferred", name=agent.name, attempt="3")
-    wait_until(lambda: not left_behind(agent) and agent.spool.counts("acme")["new"] == 0, 20, "all is told")
-    assert running.stop() == 0
-    for _ in range(2):
-        agent.clock.advance(6000)
-        once(agent)
-    assert len(notices(agent)) == 1
-    assert status_of(agent, agent.name, "deferred")["delay_warned"]
-
-
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_crash_before_the_mark(unmarked):
-    told_once(unmarked, unmarked.start())
-
-
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_crash_before_the_mark_and_a_neighbour(unmarked, tmp_path):
-    """An agent of another name finds what the dead one left, and goes on in its place."""
-    own = Config(tmp_path / "other")
-    own.spool = unmarked.config.spool
-    own.data.update(unmarked.config.data, agent="other", state=str(own.state))
-    other = Agent(own, clock=unmarked.clock)
-    other.start()
-    try:
-        told_once(unmarked, other)
-    finally:
-        assert other.stop() in (0, None)
 
 
 def test_full_disk_is_not_the_end(house):

@@ -63,7 +63,7 @@ static void strand(struct hub *hub)
     assert_int_equal(hub->dispatch.claimed, 0);
     assert_int_equal(acme->claiming, 0);
     assert_int_equal(acme->backlog.n_deferred, 1);
-    assert_true(hub->dispatch.once_findings);
+    assert_false(hub->dispatch.once_findings); // it may still go out; what is left in the end counts
 }
 
 static void claim_again(struct hub *hub, int64_t after)
@@ -82,6 +82,7 @@ static void it_is_tried_again_in_a_moment(void **state)
     struct tenant *acme = hub->world.acme;
     taken = NULL;
     strand(hub);
+    assert_true(backlog_troubled(&acme->backlog));
     assert_true(inode_in(acme, SPOOL_DEFERRED, "d") != 0);
     assert_false(backlog_has_waiting(&acme->backlog, loop_now(hub->dispatch.loop))); // not at once
     claim_again(hub, 2 * CLOCK_SECOND);
