@@ -23,4 +23,10 @@ mount -t tmpfs -o mode=1777 tmp "$root/tmp"
 mount -t tmpfs -o mode=755 run "$root/run"
 mkdir "$root/shared"
 mount --bind "$shared" "$root/shared"
+# This checkout, where it lies on a file system of its own or below one of the above, is not seen through "/".
+checkout=$(cd "$(dirname "$0")/../.." && pwd)
+if [ ! -e "$root$checkout/Makefile" ]; then
+    mkdir -p "$work/checkout" "$work/checkout.work" "$root$checkout"
+    mount -t overlay -o "lowerdir=$checkout,upperdir=$work/checkout,workdir=$work/checkout.work" overlay "$root$checkout"
+fi
 exec chroot "$root" /bin/sh -eu /shared/start.sh
