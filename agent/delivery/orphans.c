@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 // A directory that changed so shortly before it was read may change again within one tick of its clock, and
-// its times would not tell. Two seconds is the coarsest tick of any file system.
+// its times would not tell: what was read is good for those who asked, and not kept. Two seconds is the
+// coarsest tick of any file system.
 #define ORPHANS_TICK_NS (2 * CLOCK_SECOND)
 
 void orphans_release(struct orphans *orphans)
@@ -101,11 +102,10 @@ static void orphans_refresh(struct orphans *orphans, int dir)
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     int64_t settled = clock_ns(&now) - ORPHANS_TICK_NS;
-    if (clock_ns(&stat.st_mtim) > settled || clock_ns(&stat.st_ctim) > settled)
-        return;
+    bool young = clock_ns(&stat.st_mtim) > settled || clock_ns(&stat.st_ctim) > settled;
     orphans->known = orphans_read_all(orphans, dir);
     orphans->mtime = stat.st_mtim;
-    orphans->ctime = stat.st_ctim;
+    orphans->ctime = young ? (struct timespec){0} : stat.st_ctim; // no directory was last changed in 1970
     int64_t end = clock_work();
     orphans->rest_until = end + (end - begin) * ORPHANS_REST;
 }

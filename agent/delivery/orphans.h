@@ -4,8 +4,9 @@
 // back to new/ by hand. For nearly every message the answer is no, and asking the file system for each name
 // costs more than everything else a claim does but its rename. So the base names of the status files are read
 // once and kept as hashes for as long as the directory's times say that nothing changed; a changed directory
-// is read again as far as that costs no more than one part in ORPHANS_REST of the time. Where nothing is
-// known the answer is "perhaps", and the caller looks. It is never a wrong no.
+// is read again as far as that costs no more than one part in ORPHANS_REST of the time, and what is read of
+// one that changed a moment ago, and may do so again unseen, is good for the group of claims under way. Where
+// nothing is known the answer is "perhaps", and the caller looks. It is never a wrong no.
 #ifndef OUTTRAY_AGENT_DELIVERY_ORPHANS_H
 #define OUTTRAY_AGENT_DELIVERY_ORPHANS_H
 
