@@ -86,12 +86,21 @@ struct channel_item *channel_wait_ns(struct channel *channel, int64_t timeout_ns
     until = clock_timespec(clock_ns(&until) + timeout_ns);
     pthread_mutex_lock(&channel->lock);
     int waited = 0;
-    while (!channel->head && !channel->closed && waited == 0)
+    while (!channel->head && !channel->closed && !channel->woken && waited == 0)
         waited = timeout_ns ? pthread_cond_timedwait(&channel->filled, &channel->lock, &until)
                             : pthread_cond_wait(&channel->filled, &channel->lock);
+    channel->woken = false;
     struct channel_item *items = channel_detach(channel);
     pthread_mutex_unlock(&channel->lock);
     return items;
+}
+
+void channel_wake(struct channel *channel)
+{
+    pthread_mutex_lock(&channel->lock);
+    channel->woken = true;
+    pthread_cond_broadcast(&channel->filled);
+    pthread_mutex_unlock(&channel->lock);
 }
 
 void channel_close(struct channel *channel)

@@ -18,6 +18,7 @@ struct channel {
     pthread_cond_t filled;
     struct channel_item *head, **tail;
     bool closed;
+    bool woken;  // somebody shall not wait, though nothing was pushed
     int eventfd; // -1 where the taker waits on the condition
 };
 
@@ -34,6 +35,8 @@ struct channel_item *channel_take(struct channel *channel);
 // when closed and empty. Not for channels with an eventfd.
 struct channel_item *channel_wait(struct channel *channel, unsigned timeout_ms);
 struct channel_item *channel_wait_ns(struct channel *channel, int64_t timeout_ns); // the same in ns
+// Ends the wait that is under way, or else the next one: it gives what is there.
+void channel_wake(struct channel *channel);
 // Wakes the waiter for good: channel_wait gives what is left, then NULL.
 void channel_close(struct channel *channel);
 bool channel_is_closed(struct channel *channel);

@@ -238,7 +238,8 @@ void desk_flush(struct desk *desk)
 
 void desk_hurry(struct desk *desk)
 {
-    atomic_store(&desk->hurry, true);
+    if (!atomic_exchange(&desk->hurry, true))
+        channel_wake(&desk->in); // it may be resting
 }
 
 unsigned desk_pending(const struct desk *desk)

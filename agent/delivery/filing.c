@@ -261,7 +261,10 @@ static void filing_finish(struct filing *filing, struct desk *desk, struct desk_
         struct message *message = (struct message *)job;
         if (error && !message->error)
             message->error = error;
-        if (message->filing != FILING_RECORD)
+        // One that is sent goes with the message, since this desk has most to do. Who goes back may be
+        // claimed again at once, and a file that somebody deleted is ended by its last close, here and not
+        // there.
+        if (message->filing != FILING_RECORD && (message->filing != FILING_SENT || message->error))
             claim_unlock(message);
         bool taken = message->error == -ENOENT && message->place == SPOOL_NEW; // sent, and nothing to file
         if (message->error && !(taken && message->filing == FILING_SENT))

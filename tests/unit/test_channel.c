@@ -116,6 +116,23 @@ static void waiting_ends_with_its_time(void **state)
     channel_release(&channel);
 }
 
+static void waking_ends_one_wait(void **state)
+{
+    (void)state;
+    struct channel channel;
+    struct number number;
+    assert_int_equal(channel_init(&channel, false), 0);
+    channel_wake(&channel); // before the wait began
+    assert_null(channel_wait(&channel, 600000));
+    assert_null(channel_wait(&channel, 1)); // this one ends with its time
+    channel_wake(&channel);
+    channel_push(&channel, &number.item);
+    assert_ptr_equal(channel_wait(&channel, 600000), &number.item);
+    assert_null(channel_wait(&channel, 1));
+    assert_false(channel_is_closed(&channel));
+    channel_release(&channel);
+}
+
 struct pusher {
     pthread_t thread;
     struct channel *channel;
@@ -213,6 +230,7 @@ int main(void)
         cmocka_unit_test(the_eventfd_tells_of_what_was_pushed),
         cmocka_unit_test(closing_gives_what_is_left_then_nothing),
         cmocka_unit_test(waiting_ends_with_its_time),
+        cmocka_unit_test(waking_ends_one_wait),
         cmocka_unit_test(many_threads_push_and_one_waits),
         cmocka_unit_test(many_threads_push_and_the_eventfd_wakes),
     };
