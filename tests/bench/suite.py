@@ -177,7 +177,7 @@ def latency_part(report, base):
               for _ in range(report.options.rounds)]
     rounds.sort(key=lambda pair: pair[0]["p99"])
     report.results["latency"] = [{"idle": idle, "busy": busy} for idle, busy in rounds]
-    print("From the rename into new/ to the first octet of MAIL:")
+    print("From the end of the rename into new/ to the first octet of MAIL:")
     for idle, busy in rounds:
         latency.show("  idle agent", idle)
         latency.show(f"  beside {backlog:,} of another tenant ({busy['rate']:,.0f}/s)", busy)

@@ -4,8 +4,8 @@
 //
 // DIRECTORY is a tenant's. All messages are written to tmp/ and synced first; then one after the other is
 // renamed into new/, after a random pause of half to one and a half INTERVAL_US, so that nothing falls into
-// step with it. FILE gets a line "MESSAGE-ID NS" for each: CLOCK_MONOTONIC right before its rename. The
-// Message-IDs begin with SINK_STAMP_ID.
+// step with it. FILE gets a line "MESSAGE-ID NS NS" for each: CLOCK_MONOTONIC right before its rename and right
+// after it. The Message-IDs begin with SINK_STAMP_ID.
 #include "sink/dialogue.h"
 #include "tool.h"
 
@@ -66,10 +66,11 @@ int main(int argc, char **argv)
         while (clock_nanosleep(CLOCK_MONOTONIC, 0, &time, &time) == EINTR)
             continue;
         name_of(name, i);
-        int64_t ns = now_ns();
+        int64_t before = now_ns();
         if (renameat(tmp, name, new, name))
             die(name);
-        fprintf(out, "%s%d.%u@example.com> %jd\n", SINK_STAMP_ID, (int)getpid(), i, (intmax_t)ns);
+        fprintf(out, "%s%d.%u@example.com> %jd %jd\n", SINK_STAMP_ID, (int)getpid(), i, (intmax_t)before,
+            (intmax_t)now_ns());
     }
     if (fclose(out))
         die(argv[4]);
