@@ -12,6 +12,9 @@
 #include <unistd.h>
 
 #define SCAN_IGNORED_MAX 64 // ignored entries named in one pass; the rest is only counted
+// Octets of a file that is held open, which the kernel begins to read when it is opened. A backlog that lies
+// on the disk only is read many files at a time then, and not one after the other.
+#define SCAN_AHEAD 65536
 
 int scan_due(const struct spool_tenant *spool, const char *name, int64_t *ret_due, struct timespec *ret_ctime)
 {
@@ -60,13 +63,15 @@ static int refill_look(
         (fd >= 0 ? fstat(fd, &stat) : fstatat(dir, entry->d_name, &stat, AT_SYMLINK_NOFOLLOW)) ? -errno : 0;
     if (!error && !S_ISREG(stat.st_mode))
         error = 1;
+    bool held = !error && hold && fd >= 0;
     if (!error)
-        *ret_name = (struct name_at){.text = entry->d_name,
-            .time = clock_ns(&stat.st_mtim),
-            .high = fd >= 0 ? outgoing_peek_priority_of(fd) : outgoing_peek_priority(dir, entry->d_name),
-            .open = hold && fd >= 0,
-            .fd = fd};
-    if (fd >= 0 && (error || !hold))
+        *ret_name =
+            (struct name_at){.text = entry->d_name, .time = clock_ns(&stat.st_mtim), .open = held, .fd = fd};
+    if (held) // its first lines are looked at when all names are known
+        (void)posix_fadvise(fd, 0, SCAN_AHEAD, POSIX_FADV_WILLNEED);
+    else if (!error)
+        ret_name->high = fd >= 0 ? outgoing_peek_priority_of(fd) : outgoing_peek_priority(dir, entry->d_name);
+    if (fd >= 0 && !held)
         close(fd);
     return error;
 }
@@ -109,11 +114,20 @@ static void refill_close(struct refill *refill)
     refill->dir = NULL;
 }
 
-static bool refill_slice(struct desk_job *job)
+// The priority of files that are held open. True when all were looked at.
+static bool refill_peek(struct refill *refill)
 {
-    struct refill *refill = (struct refill *)job;
-    if (!refill->dir && !refill_open(refill))
-        return true;
+    for (unsigned i = 0; i < SCAN_REFILL_SLICE && refill->peeked < refill->names.n; i++) {
+        struct name_at *name = &refill->names.items[refill->peeked++];
+        if (name->open)
+            name->high = outgoing_peek_priority_of(name->fd);
+    }
+    return refill->peeked == refill->names.n;
+}
+
+// Reads a slice of the directory. True when there is no more, or no room for more.
+static bool refill_read(struct refill *refill)
+{
     for (unsigned i = 0; i < SCAN_REFILL_SLICE && refill->names.n < refill->names.max; i++) {
         errno = 0;
         const struct dirent *entry = readdir(refill->dir);
@@ -128,11 +142,22 @@ static bool refill_slice(struct desk_job *job)
             refill->error = error;
         refill->position = telldir(refill->dir);
     }
-    if (refill->names.n < refill->names.max && refill->position)
-        return false;
-    refill_close(refill);
-    names_sort(&refill->names);
-    return true;
+    return refill->names.n == refill->names.max || !refill->position;
+}
+
+static bool refill_slice(struct desk_job *job)
+{
+    struct refill *refill = (struct refill *)job;
+    if (!refill->read) {
+        if (!refill->dir && !refill_open(refill))
+            return true;
+        refill->read = refill_read(refill);
+        if (!refill->read)
+            return false;
+        refill_close(refill);
+        names_sort(&refill->names);
+    }
+    return refill_peek(refill);
 }
 
 struct refill *refill_new(struct dispatch *dispatch, struct tenant *tenant, size_t room, long position,

@@ -27,6 +27,8 @@ struct refill {
     struct tenant_dirs *dirs; // a reference
     void *dir;                // DIR, while it is read
     bool from_start;
+    bool read;            // the directory was, as far as is wanted
+    size_t peeked;        // of names: whose priority is known
     size_t room;          // how many names are wanted
     size_t hold;          // so many of them stay open: a claim need not open them again
     long position;        // in: where to go on (telldir), 0: at the start; out: where it stopped

@@ -151,7 +151,7 @@ def distance(report, base):
             for chunking, window in [(True, w) for w in windows] + [(False, windows[0])]:
                 flight = connections * (window if chunking else 1)
                 settings = dataclasses.replace(base, connections=connections, window=window, chunking=chunking,
-                                               one_way_ms=trip // 2, messages=max(flight * (20 if trip < 100 else 10), connections * 20))
+                                               one_way_ms=trip // 2, messages=max(flight * (100 if trip < 100 else 40), connections * 20))
                 runs = [one_run(report, settings, ceiling=True) for _ in range(report.options.rounds if window in (8, 64) else 1)]
                 # What is in flight without CHUNKING is one message a connection, so the steady rate leaves out only those.
                 rates = [run[0]["messages_per_s_steady"] if chunking else (run[0]["messages"] - connections) * run[0]["messages_per_s_steady"] /
