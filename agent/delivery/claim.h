@@ -29,7 +29,7 @@ int claim_move(struct message *message);
 int claim_return(struct message *message);
 // Moves it to its final place: `name` is what it is called there.
 int claim_file(struct message *message, enum spool_state to);
-// Ends the lock.
+// Ends the lock. A message that was sent keeps it until message_free.
 void claim_unlock(struct message *message);
 
 #endif

@@ -105,7 +105,9 @@ static void orphans_refresh(struct orphans *orphans, int dir)
     bool young = clock_ns(&stat.st_mtim) > settled || clock_ns(&stat.st_ctim) > settled;
     orphans->known = orphans_read_all(orphans, dir);
     orphans->mtime = stat.st_mtim;
-    orphans->ctime = young ? (struct timespec){0} : stat.st_ctim; // no directory was last changed in 1970
+    orphans->ctime = stat.st_ctim;
+    if (young)
+        orphans->ctime.tv_nsec = -1; // which no time has: it is read again
     int64_t end = clock_work();
     orphans->rest_until = end + (end - begin) * ORPHANS_REST;
 }

@@ -4,8 +4,8 @@
 //
 // DIRECTORY is a tenant's. All messages are written to tmp/ and synced first; then one after the other is
 // renamed into new/, after a random pause of half to one and a half INTERVAL_US, so that nothing falls into
-// step with it. FILE gets a line "MESSAGE-ID NS NS" for each: CLOCK_MONOTONIC right before its rename and right
-// after it. The Message-IDs begin with SINK_STAMP_ID.
+// step with it. FILE gets a line "MESSAGE-ID NS NS" for each: CLOCK_MONOTONIC right before its rename and
+// right after it. The Message-IDs begin with SINK_STAMP_ID.
 #include "sink/dialogue.h"
 #include "tool.h"
 
