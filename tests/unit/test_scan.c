@@ -9,14 +9,20 @@
 #include "agent/delivery/scan.h"
 #include "delivery_support.h"
 
-static struct refill *refill_at(struct world *world, size_t room, long position)
+static struct refill *refill_holding(struct world *world, size_t room, long position, size_t hold)
 {
     struct refill *refill = refill_new(NULL, world->acme, room, position, NULL);
     assert_non_null(refill);
+    refill->hold = hold;
     for (unsigned slices = 1; !refill->job.slice(&refill->job); slices++)
         assert_true(slices < 10000);
     assert_int_equal(refill->error, 0);
     return refill;
+}
+
+static struct refill *refill_at(struct world *world, size_t room, long position)
+{
+    return refill_holding(world, room, position, 0);
 }
 
 static void put_status(struct world *world, const char *name, int64_t next_attempt)
@@ -48,16 +54,39 @@ static void names_come_oldest_first_with_their_priority(void **state)
         put_in(world->acme, SPOOL_NEW, names[i], i == 2 ? "X-Outtray-Priority: high\n" PLAIN : PLAIN);
         set_mtime(world->acme, SPOOL_NEW, names[i], times[i] * CLOCK_SECOND);
     }
-    struct refill *refill = refill_at(world, BACKLOG_NEW_MAX, 0);
-    assert_true(refill->complete);
-    assert_int_equal(refill->names.n, 3);
-    assert_string_equal(refill->names.items[0].text, "first");
-    assert_string_equal(refill->names.items[1].text, "second");
-    assert_string_equal(refill->names.items[2].text, "third");
-    assert_true(refill->names.items[0].time == 100 * CLOCK_SECOND);
-    assert_false(refill->names.items[0].high);
-    assert_true(refill->names.items[1].high);
-    assert_false(refill->names.items[2].high);
+    for (size_t hold = 0; hold <= 3; hold++) { // whether files stay open or not
+        struct refill *refill = refill_holding(world, BACKLOG_NEW_MAX, 0, hold);
+        assert_true(refill->complete);
+        assert_int_equal(refill->names.n, 3);
+        assert_string_equal(refill->names.items[0].text, "first");
+        assert_string_equal(refill->names.items[1].text, "second");
+        assert_string_equal(refill->names.items[2].text, "third");
+        assert_true(refill->names.items[0].time == 100 * CLOCK_SECOND);
+        assert_false(refill->names.items[0].high);
+        assert_true(refill->names.items[1].high);
+        assert_false(refill->names.items[2].high);
+        size_t open = 0;
+        for (size_t i = 0; i < 3; i++)
+            open += refill->names.items[i].open;
+        assert_int_equal(open, hold);
+        refill_free(refill);
+    }
+}
+
+// More than a slice of them, with one behind the first slice that is urgent.
+static void priorities_of_many_open_files_are_known(void **state)
+{
+    struct world *world = *state;
+    char name[32];
+    for (int i = 0; i < 3 * SCAN_REFILL_SLICE; i++) {
+        (void)snprintf(name, sizeof name, "m%03d", i);
+        put_in(world->acme, SPOOL_NEW, name, i % 50 == 49 ? "X-Outtray-Priority: high\n" PLAIN : PLAIN);
+        set_mtime(world->acme, SPOOL_NEW, name, (100 + i) * CLOCK_SECOND);
+    }
+    struct refill *refill = refill_holding(world, BACKLOG_NEW_MAX, 0, 100);
+    assert_int_equal(refill->names.n, 3 * SCAN_REFILL_SLICE);
+    for (size_t i = 0; i < refill->names.n; i++)
+        assert_int_equal(refill->names.items[i].high, i % 50 == 49);
     refill_free(refill);
 }
 
@@ -262,6 +291,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WORLD_TEST(an_empty_directory_gives_nothing),
         WORLD_TEST(names_come_oldest_first_with_their_priority),
+        WORLD_TEST(priorities_of_many_open_files_are_known),
         WORLD_TEST(what_is_no_message_is_named_apart),
         WORLD_TEST(it_reads_as_many_as_there_is_room_for),
         WORLD_TEST(claims_wait_for_a_slice_of_it_at_most),
