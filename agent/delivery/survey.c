@@ -244,6 +244,12 @@ static void survey_note_error(struct survey *survey, int error)
 {
     if (error && !survey->error)
         survey->error = error;
+}
+
+// An error of the directory that is being read.
+static void survey_note_unread(struct survey *survey, int error)
+{
+    survey_note_error(survey, error);
     survey->deferred_unread |= error && survey_state(survey) == SPOOL_DEFERRED;
 }
 
@@ -256,7 +262,7 @@ static void survey_step_open(struct survey *survey, const struct survey_step *st
         pairs_init(&survey->pairs);
     if (survey->dir)
         return;
-    survey_note_error(survey, -errno);
+    survey_note_unread(survey, -errno);
     if (fd >= 0)
         close(fd);
 }
@@ -289,12 +295,12 @@ static bool survey_step_read(struct survey *survey, const struct survey_step *st
         errno = 0;
         const struct dirent *entry = readdir(survey->dir);
         if (!entry) {
-            survey_note_error(survey, -errno);
+            survey_note_unread(survey, -errno);
             return !survey_step_again(survey, step);
         }
         if (entry->d_name[0] != '.')
-            survey_note_error(survey, (survey->again ? survey_alone_entry : step->entry)(
-                                          survey, dirfd(survey->dir), entry->d_name));
+            survey_note_unread(survey, (survey->again ? survey_alone_entry : step->entry)(
+                                           survey, dirfd(survey->dir), entry->d_name));
     }
     return false;
 }
