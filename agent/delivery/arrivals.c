@@ -107,7 +107,10 @@ static size_t refill_room(const struct dispatch *dispatch, const struct backlog 
 
 bool dispatch_refill_due(const struct tenant *tenant)
 {
-    return tenant->backlog.more_new && tenant->backlog.n_new <= BACKLOG_NEW_MAX / 4;
+    const struct backlog *backlog = &tenant->backlog;
+    // Names that wait for their time may be many, and those behind them shall not wait with them.
+    bool low = backlog->n_new <= BACKLOG_NEW_MAX / 4 || backlog->n_waiting == 0;
+    return backlog->more_new && low && backlog_new_room(backlog) > 0;
 }
 
 void dispatch_refill(struct dispatch *dispatch, struct tenant *tenant)

@@ -52,14 +52,14 @@ static void open_run(struct desk_job *job)
         open->missing = open_is_missing(open);
         return;
     }
-    if (open->recover)
+    if (open->recover) { // notices first: a message that was put back may be taken by another agent
+        open->notices_error = notice_file_recover(spool, true, clock_wall(), &open->notices);
         open->error = spool_recover(spool, &open->returned);
+    }
     if (open->error) {
         spool_tenant_close(spool);
         return;
     }
-    if (open->recover) // before the first claim: what is under way cannot be marked as told
-        open->notices_error = notice_file_recover(spool, clock_wall(), &open->notices);
     open->dirs = tenant_dirs_new(spool);
     open->error = open->dirs ? 0 : -ENOMEM;
 }
@@ -252,6 +252,8 @@ void dispatch_watch_lost(void *arg)
     struct dispatch *dispatch = arg;
     dispatch->control.look = true;
     for (size_t i = 0; i < dispatch->n_tenants; i++) {
+        if (!dispatch->tenants[i]->dirs)
+            continue; // read when they are opened
         dispatch->tenants[i]->backlog.more_new = true;
         ledger_doubt(&dispatch->tenants[i]->ledger);
         dispatch_refill(dispatch, dispatch->tenants[i]);

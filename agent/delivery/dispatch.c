@@ -236,49 +236,48 @@ bool dispatch_is_quiet(const struct dispatch *dispatch)
     return dispatch->claimed == 0;
 }
 
-// False while what could not be read is tried again. In the end nobody knows what lies there.
-static bool tenant_is_read(struct dispatch *dispatch, const struct tenant *tenant)
+// `run --once`, of a tenant: what is to be waited for, and whether something is left.
+static bool tenant_is_done(struct dispatch *dispatch, struct tenant *tenant, bool *ret_left)
 {
-    if (tenant_reads_again(tenant->new_unread) || tenant_reads_again(tenant->deferred_unread))
+    int64_t now = loop_now(dispatch->loop);
+    const struct backlog *backlog = &tenant->backlog;
+    if (!tenant->dirs) { // nobody knows what lies there
+        *ret_left = true;
+        return !tenant->opening && tenant->opened_failed && !notices_busy(dispatch, tenant);
+    }
+    if (tenant->refilling || !tenant->surveyed || tenant->look || tenant->release)
         return false;
-    dispatch->once_findings |= tenant->new_unread || tenant->deferred_unread;
+    if (tenant_reads_again(tenant->new_unread) || tenant_reads_again(tenant->deferred_unread)) {
+        desk_hurry(dispatch->intake); // for the surveys
+        return false;
+    }
+    notices_tick(dispatch, tenant);
+    if (notices_busy(dispatch, tenant))
+        return false;
+    bool waiting = backlog_has_waiting(&tenant->backlog, now);
+    bool blocked = !tenant->pool || pool_is_blocked(tenant->pool);
+    if (!blocked && (waiting || dispatch_refill_due(tenant) || backlog_settling(backlog) ||
+                        dispatch_survey_due(dispatch, tenant)))
+        return false;
+    // Where it is not blocked, what is known can not be claimed now, and leaves no room for more.
+    *ret_left = waiting || backlog->more_new || backlog->left_out_due <= now || backlog_troubled(backlog) ||
+                tenant->new_unread || tenant->deferred_unread;
     return true;
 }
 
 bool dispatch_is_done(struct dispatch *dispatch)
 {
-    int64_t now = loop_now(dispatch->loop);
+    bool left = false;
     if (dispatch->spool_broken)
         return true;
     if (dispatch->claimed || dispatch->spool_full)
         return false;
     for (size_t i = 0; i < dispatch->n_tenants; i++) {
-        struct tenant *tenant = dispatch->tenants[i];
-        if (!tenant->settings)
-            continue;
-        if (!tenant->dirs && (tenant->opening || !tenant->opened_failed))
+        bool of_this = false;
+        if (dispatch->tenants[i]->settings && !tenant_is_done(dispatch, dispatch->tenants[i], &of_this))
             return false;
-        if (tenant->dirs && (tenant->refilling || !tenant->surveyed || tenant->look || tenant->release ||
-                                !tenant_is_read(dispatch, tenant)))
-            return false;
-        dispatch->once_findings |= !tenant->dirs; // nobody knows what lies there
-        if (tenant->dirs)
-            notices_tick(dispatch, tenant);
-        if (notices_busy(dispatch, tenant))
-            return false;
-        if (!tenant->pool || pool_is_blocked(tenant->pool)) {
-            if (backlog_has_waiting(&tenant->backlog, now) || tenant->backlog.more_new ||
-                tenant->backlog.left_out_due <= now)
-                dispatch->once_findings = true;
-            continue;
-        }
-        if (backlog_has_waiting(&tenant->backlog, now) || dispatch_refill_due(tenant) ||
-            backlog_settling(&tenant->backlog) || dispatch_survey_due(dispatch, tenant))
-            return false;
-        // What it knows can not be claimed now, and leaves no room for more.
-        dispatch->once_findings |= tenant->backlog.more_new || tenant->backlog.left_out_due <= now;
+        left |= of_this;
     }
-    for (size_t i = 0; i < dispatch->n_tenants; i++) // tried a few times, and left
-        dispatch->once_findings |= backlog_troubled(&dispatch->tenants[i]->backlog);
+    dispatch->once_findings |= left;
     return true;
 }

@@ -25,10 +25,10 @@ static void neighbour_recover(struct neighbours_job *job, const char *name)
         unsigned returned = 0;
         if (spool_tenant_open(job->spool_fd, job->config->tenants[i].name, name, false, &spool, NULL))
             continue;
-        bool recovered = spool_recover(spool, &returned) == 0;
-        if (recovered && job->notices) // else at the next visit
-            (void)notice_file_recover(spool, clock_wall(), &job->notices[i]);
-        job->returned += recovered ? returned : 0;
+        if (job->notices) // what cannot be done now is at the next visit
+            (void)notice_file_recover(spool, true, clock_wall(), &job->notices[i]);
+        if (spool_recover(spool, &returned) == 0)
+            job->returned += returned;
         spool_tenant_close(spool);
     }
 }

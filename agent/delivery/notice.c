@@ -121,7 +121,7 @@ static void take_in(struct dispatch *dispatch, struct tenant *tenant, const stru
         log_event(dispatch->log, LOG_NOTICE_LEVEL, "notified",
             "a notice about failed, late or relayed mail was submitted", "tenant", tenant->name, "name",
             submitted->names[i], NULL);
-        if (dirs == tenant->dirs && !dispatch->stopping)
+        if (dirs && dirs == tenant->dirs && !dispatch->stopping)
             (void)backlog_add_new(&tenant->backlog, submitted->names[i], true, false);
     }
     pool_tenant_changed(tenant);

@@ -23,7 +23,7 @@ struct tenant;
 void notices_subscribe(struct dispatch *dispatch);
 // Starts what is due (every few seconds, and after an event).
 void notices_tick(struct dispatch *dispatch, struct tenant *tenant);
-// What a recovery brought to new/ (notice_file.h), with the tenant's directories open.
+// What a recovery brought to new/ (notice_file.h).
 void notices_submitted(
     struct dispatch *dispatch, struct tenant *tenant, const struct notice_submitted *submitted);
 // Whether there is something to do now (`run --once`).

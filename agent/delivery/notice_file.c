@@ -87,41 +87,70 @@ static int mark_status(
     return r;
 }
 
-// -EBUSY while it lies in cur/.
-static int not_under_way(const struct spool_tenant *spool, ino_t inode, const char *name)
+// Whether the message lies in the cur/ of the agent that the tenant was opened for: 1, 0 or negative errno.
+static int lies_in_own_cur(const struct spool_tenant *spool, ino_t inode, const char *name)
 {
     enum spool_state state;
     char found[SPOOL_NAME_SIZE];
     int r = spool_find_higher(spool, SPOOL_NEW, name, inode, &state, found);
-    return r == 1 && state == SPOOL_CUR ? -EBUSY : r < 0 ? r : 0;
+    return r == 1 ? state == SPOOL_CUR : r;
+}
+
+// The same of any other agent's (under the name that it had).
+static int lies_in_any_cur(const struct spool_tenant *spool, ino_t inode, const char *name)
+{
+    int r = 0, fd = openat(spool->root, "cur", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        r = -errno;
+        if (fd >= 0)
+            close(fd);
+        return r;
+    }
+    for (const struct dirent *entry; !r && (entry = readdir(dir));) {
+        char path[2 * SPOOL_NAME_SIZE];
+        struct stat stat;
+        (void)snprintf(path, sizeof path, "%s/%s", entry->d_name, name);
+        r = entry->d_name[0] != '.' && fstatat(fd, path, &stat, AT_SYMLINK_NOFOLLOW) == 0 &&
+            stat.st_ino == inode;
+    }
+    closedir(dir);
+    return r;
 }
 
 // A delayed message is claimed while its status is written, so that no other agent tries it meanwhile.
-static int mark(const struct spool_tenant *spool, enum notice_kind kind, ino_t inode, const char *name,
-    bool claimed, int64_t now)
+static int mark_claimed(const struct spool_tenant *spool, ino_t inode, const char *name, int64_t now)
 {
     char in_cur[SPOOL_NAME_SIZE];
+    int r = spool_move(spool, SPOOL_DEFERRED, name, inode, SPOOL_CUR, in_cur);
+    if (r)
+        return r == -ENOENT ? -EBUSY : r; // somebody took it in this moment
+    r = mark_status(spool, NOTICE_DELAYED, inode, name, now);
+    int back = spool_move(spool, SPOOL_CUR, in_cur, inode, SPOOL_DEFERRED, in_cur);
+    return r ? r : back;
+}
+
+// nobodys: what lies in our cur/ waits there for us, and for nobody else.
+static int mark(const struct spool_tenant *spool, enum notice_kind kind, ino_t inode, const char *name,
+    bool nobodys, int64_t now)
+{
     struct stat stat;
-    bool claim = kind == NOTICE_DELAYED && !claimed;
     if (notice_kind_relayed(kind))
         return 0; // told when it happens, and never looked for again
-    if (claim) {
-        // cur/ first: what is not there now does not come there while this desk, which claims, is here.
-        int r = not_under_way(spool, inode, name);
-        if (r)
-            return r;
-        if (fstatat(spool->dir[SPOOL_DEFERRED], name, &stat, AT_SYMLINK_NOFOLLOW) || stat.st_ino != inode)
-            return 0; // tried or moved meanwhile; its next failure tells of it
-        r = spool_move(spool, SPOOL_DEFERRED, name, inode, SPOOL_CUR, in_cur);
-        if (r)
-            return r == -ENOENT ? 0 : r;
+    if (kind == NOTICE_FAILED)
+        return mark_status(spool, kind, inode, name, now);
+    for (int looks = 0; looks < 2; looks++) { // it may go from one to the other between two of them
+        int own = lies_in_own_cur(spool, inode, name);
+        if (own == 1 && nobodys)
+            return mark_status(spool, kind, inode, name, now);
+        int any = own ? own : lies_in_any_cur(spool, inode, name);
+        if (any)
+            return any < 0 ? any : -EBUSY;
+        if (fstatat(spool->dir[SPOOL_DEFERRED], name, &stat, AT_SYMLINK_NOFOLLOW) == 0 &&
+            stat.st_ino == inode)
+            return mark_claimed(spool, inode, name, now);
     }
-    int r = mark_status(spool, kind, inode, name, now);
-    if (claim) {
-        int back = spool_move(spool, SPOOL_CUR, in_cur, inode, SPOOL_DEFERRED, in_cur);
-        r = r ? r : back;
-    }
-    return r;
+    return 0; // sent, failed or moved meanwhile
 }
 
 // From the complete notice to new/: the same for a fresh one and for one that a crash left.
@@ -201,7 +230,7 @@ static int read_list(int dir, const char *list, struct buffer *out)
     return r;
 }
 
-static int mark_line(const struct spool_tenant *spool, char *line, int64_t now)
+static int mark_line(const struct spool_tenant *spool, bool died, char *line, int64_t now)
 {
     char *inode = strchr(line, ' '), *name = inode ? strchr(inode + 1, ' ') : NULL;
     if (!name || !spool_name_valid(name + 1))
@@ -209,11 +238,11 @@ static int mark_line(const struct spool_tenant *spool, char *line, int64_t now)
     enum notice_kind kind = strncmp(line, "delayed ", 8) == 0   ? NOTICE_DELAYED
                             : strncmp(line, "relayed ", 8) == 0 ? NOTICE_RELAYED
                                                                 : NOTICE_FAILED;
-    return mark(spool, kind, (ino_t)strtoull(inode + 1, NULL, 10), name + 1, false, now);
+    return mark(spool, kind, (ino_t)strtoull(inode + 1, NULL, 10), name + 1, died, now);
 }
 
 // One list: with its notice beside it the work goes on, without it is over or never began.
-static int recover_one(const struct spool_tenant *spool, int dir, const char *list, int64_t now,
+static int recover_one(const struct spool_tenant *spool, bool died, int dir, const char *list, int64_t now,
     struct notice_submitted *submitted)
 {
     char name[SPOOL_NAME_SIZE];
@@ -234,7 +263,7 @@ static int recover_one(const struct spool_tenant *spool, int dir, const char *li
         if (!end)
             break;
         *end = '\0';
-        r = mark_line(spool, line, now);
+        r = mark_line(spool, died, line, now);
         line = end + 1;
     }
     if (!r)
@@ -245,7 +274,8 @@ static int recover_one(const struct spool_tenant *spool, int dir, const char *li
     return r;
 }
 
-int notice_file_recover(const struct spool_tenant *spool, int64_t now, struct notice_submitted *submitted)
+int notice_file_recover(
+    const struct spool_tenant *spool, bool died, int64_t now, struct notice_submitted *submitted)
 {
     int fd = notices_open(spool, false), r = 0;
     if (fd < 0)
@@ -264,7 +294,7 @@ int notice_file_recover(const struct spool_tenant *spool, int64_t now, struct no
         if (entry->d_name[0] == '.')
             (void)unlinkat(fd, entry->d_name, 0); // a temporary of a crash
         else if (length > suffix && strcmp(entry->d_name + length - suffix, LIST_SUFFIX) == 0)
-            one = recover_one(spool, fd, entry->d_name, now, submitted);
+            one = recover_one(spool, died, fd, entry->d_name, now, submitted);
         r = one ? one : r;
     }
     closedir(dir);

@@ -25,7 +25,7 @@ static void note_error(struct notice_job *job, int error)
 
 static void step_recover(struct notice_job *job)
 {
-    int error = job->scan ? notice_file_recover(job->dirs->spool, clock_wall(), &job->submitted) : 0;
+    int error = job->scan ? notice_file_recover(job->dirs->spool, false, clock_wall(), &job->submitted) : 0;
     note_error(job, error);
     job->step = job->scan && !error ? STEP_SCAN : error ? STEP_OVER : STEP_READ;
 }

@@ -4,6 +4,7 @@
 #include "spool-format/name.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,8 +71,10 @@ static bool orphans_read_all(struct orphans *orphans, int dir)
     }
     bool all = true;
     orphans->n = 0;
-    for (const struct dirent *entry; all && (entry = readdir(list));)
+    errno = 0;
+    for (const struct dirent *entry; all && (entry = readdir(list)); errno = 0)
         all = orphans_entry(orphans, entry->d_name);
+    all &= errno == 0; // else it did not come to the end
     closedir(list);
     if (orphans->n)
         qsort(orphans->hashes, orphans->n, sizeof *orphans->hashes, hash_compare);

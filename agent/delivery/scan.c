@@ -96,6 +96,7 @@ static bool refill_open(struct refill *refill)
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (!dir) {
         refill->error = -errno;
+        refill->position = 0; // where that was is not known to be there any more
         if (fd >= 0)
             close(fd);
         return false;

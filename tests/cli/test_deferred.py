@@ -30,12 +30,13 @@ def served(program, config, clock):
 def defer(box, name, age, wait):
     """A message that is as old as that (s), and due in so many."""
     now = time.time()
-    path = box.spool.path("acme", "deferred", name)
-    path.write_bytes(MESSAGE + b"x" * age + b"\n")
-    os.utime(path, (now - age, now - age))
+    path, made = box.spool.path("acme", "deferred", name), box.spool.path("acme", "tmp", name)
+    made.write_bytes(MESSAGE + b"x" * age + b"\n")
+    os.utime(made, (now - age, now - age))
     status = path.with_name(name + ".status")
     status.touch()
     os.utime(status, (now + wait, now + wait))
+    made.rename(path)  # with its times, and behind its status: an agent that looks at it in between would find it due
 
 
 def fill(box, due):

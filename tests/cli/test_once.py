@@ -71,6 +71,39 @@ def test_more_unfinished_files_than_are_read_ahead(box):
     assert len(os.listdir(directory)) == count
 
 
+def test_unfinished_files_in_front_of_others(box):
+    """Those behind them go out, as long as the read-ahead has room for both."""
+    directory = box.spool.path("acme", "new", "x").parent
+    with subprocess.Popen([sys.executable, "-c", WRITERS, directory, "300"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writers:
+        assert writers.stdout.readline() == b"ready\n"
+        for number in range(1500):
+            box.spool.drop("acme", MESSAGE, name=f"x{number:04}")
+        done = box.run("run", "--once", timeout=60)
+        writers.stdin.close()
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(box.server.accepted) == 1500 and len(os.listdir(directory)) == 300
+
+
+def test_what_a_dead_agent_left_where_nothing_can_be_opened(box, config):
+    """Claims and a notice of another agent, put back where this one cannot open the tenant: it ends all the same."""
+    config.tenant("other", account="relay")
+    box.ready()
+    root = box.spool.path("acme", "new", "x").parents[1]
+    notice = "notice.1.0123456789abcdef"
+    for path, text in ((root / "cur/dead/m", MESSAGE), (root / ".notices/dead" / notice, MESSAGE),
+                       (root / ".notices/dead" / f"{notice}.list", b"failed 1 gone\n"), (config.spool / ".agents/dead.lock", b"")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text)
+    shutil.rmtree(root / "cur" / "main", ignore_errors=True)
+    (root / "cur" / "main").touch()
+    box.spool.drop("other", MESSAGE, name="fresh")
+    box.clock.advance(10)
+    done = box.run("run", "--once", timeout=60)
+    assert done.returncode == 1, done.stderr
+    assert len(box.server.accepted) == 1 and not os.listdir(root / "cur" / "dead")
+    assert sorted(os.listdir(root / "new")) == ["m", notice]
+
+
 def test_a_tenant_whose_directory_cannot_be_used(box):
     """Nobody knows what lies there: not all is done."""
     directory = box.spool.path("acme", "deferred", "x").parent

@@ -66,7 +66,7 @@ static void goes_on_after_a_crash(void **state)
     ino_t inode = put(f, SPOOL_DEFERRED, "late", "text");
     put_status(f, SPOOL_DEFERRED, "late", inode, 4);
     leave_notice(dir, NOTICE, inode, "late");
-    assert_int_equal(notice_file_recover(f->tenant, NOW, &submitted), 0);
+    assert_int_equal(notice_file_recover(f->tenant, false, NOW, &submitted), 0);
     assert_int_equal(submitted.n, 1);
     assert_string_equal(submitted.names[0], NOTICE);
     assert_true(exists(directory(f, SPOOL_NEW), NOTICE));
@@ -74,7 +74,7 @@ static void goes_on_after_a_crash(void **state)
     assert_int_equal(warned(f, "late"), NOW / 1000000000);
     assert_false(exists(dir, NOTICE) || exists(dir, NOTICE ".list"));
     notice_submitted_release(&submitted);
-    assert_int_equal(notice_file_recover(f->tenant, NOW, &submitted), 0);
+    assert_int_equal(notice_file_recover(f->tenant, false, NOW, &submitted), 0);
     assert_int_equal(submitted.n, 0);
     close(dir);
 }
@@ -92,16 +92,59 @@ static void waits_for_a_message_under_way(void **state)
     leave_notice(dir, NOTICE, inode, "late");
     leave_notice(dir, OTHER, ready, "ready");
     assert_int_equal(spool_move(f->tenant, SPOOL_DEFERRED, "late", inode, SPOOL_CUR, name), 0);
-    assert_int_equal(notice_file_recover(f->tenant, NOW, &submitted), -EBUSY);
+    assert_int_equal(notice_file_recover(f->tenant, false, NOW, &submitted), -EBUSY);
     assert_int_equal(submitted.n, 1); // the other one need not wait
     assert_string_equal(submitted.names[0], OTHER);
     assert_true(exists(dir, NOTICE) && exists(dir, NOTICE ".list"));
     assert_int_equal(warned(f, "late"), 0);
     assert_int_equal(spool_move(f->tenant, SPOOL_CUR, name, inode, SPOOL_DEFERRED, name), 0);
-    assert_int_equal(notice_file_recover(f->tenant, NOW, &submitted), 0);
+    assert_int_equal(notice_file_recover(f->tenant, false, NOW, &submitted), 0);
     assert_int_equal(submitted.n, 2);
     assert_int_equal(warned(f, "late"), NOW / 1000000000);
     notice_submitted_release(&submitted);
+    close(dir);
+}
+
+// What a dead agent had claimed is marked where it lies, before anybody can take it.
+static void marks_what_a_dead_agent_had_claimed(void **state)
+{
+    struct fixture *f = *state;
+    struct notice_submitted submitted = {0};
+    char name[SPOOL_NAME_SIZE];
+    int dir = notices_of(f, "main");
+    ino_t inode = put(f, SPOOL_DEFERRED, "late", "text");
+    put_status(f, SPOOL_DEFERRED, "late", inode, 4);
+    leave_notice(dir, NOTICE, inode, "late");
+    assert_int_equal(spool_move(f->tenant, SPOOL_DEFERRED, "late", inode, SPOOL_CUR, name), 0);
+    assert_int_equal(notice_file_recover(f->tenant, true, NOW, &submitted), 0);
+    assert_int_equal(submitted.n, 1);
+    assert_int_equal(warned(f, "late"), NOW / 1000000000);
+    assert_true(exists(directory(f, SPOOL_CUR), "late"));
+    notice_submitted_release(&submitted);
+    close(dir);
+}
+
+static void waits_for_another_agent(void **state)
+{
+    struct fixture *f = *state;
+    struct notice_submitted submitted = {0};
+    struct spool_tenant *other;
+    char name[SPOOL_NAME_SIZE];
+    int dir = notices_of(f, "main");
+    ino_t inode = put(f, SPOOL_DEFERRED, "late", "text");
+    put_status(f, SPOOL_DEFERRED, "late", inode, 4);
+    leave_notice(dir, NOTICE, inode, "late");
+    assert_int_equal(spool_tenant_open(f->spool, "acme", "other", true, &other, NULL), 0);
+    assert_int_equal(spool_move(other, SPOOL_DEFERRED, "late", inode, SPOOL_CUR, name), 0);
+    assert_int_equal(notice_file_recover(f->tenant, true, NOW, &submitted), -EBUSY);
+    assert_int_equal(submitted.n, 0);
+    assert_int_equal(warned(f, "late"), 0);
+    assert_int_equal(spool_move(other, SPOOL_CUR, name, inode, SPOOL_DEFERRED, name), 0);
+    assert_int_equal(notice_file_recover(f->tenant, true, NOW, &submitted), 0);
+    assert_int_equal(submitted.n, 1);
+    assert_int_equal(warned(f, "late"), NOW / 1000000000);
+    notice_submitted_release(&submitted);
+    spool_tenant_close(other);
     close(dir);
 }
 
@@ -111,7 +154,7 @@ static void is_told_where_the_message_has_gone(void **state)
     struct notice_submitted submitted = {0};
     int dir = notices_of(f, "main");
     leave_notice(dir, NOTICE, put(f, SPOOL_SENT, "late", "text"), "late");
-    assert_int_equal(notice_file_recover(f->tenant, NOW, &submitted), 0);
+    assert_int_equal(notice_file_recover(f->tenant, false, NOW, &submitted), 0);
     assert_int_equal(submitted.n, 1);
     notice_submitted_release(&submitted);
     close(dir);
@@ -124,7 +167,7 @@ static void what_was_never_complete_goes(void **state)
     int dir = notices_of(f, "main");
     write_file(dir, NOTICE ".list", "failed 1 gone\n");
     write_file(dir, "." NOTICE ".tmp", "half");
-    assert_int_equal(notice_file_recover(f->tenant, NOW, &submitted), 0);
+    assert_int_equal(notice_file_recover(f->tenant, false, NOW, &submitted), 0);
     assert_int_equal(submitted.n, 0);
     assert_false(exists(dir, NOTICE ".list") || exists(dir, "." NOTICE ".tmp"));
     close(dir);
@@ -139,7 +182,7 @@ static void leaves_other_agents_alone(void **state)
     write_file(dir, NOTICE ".list", "failed 1 gone\n");
     write_file(dir, "." NOTICE ".tmp", "half");
     leave_notice(dir, OTHER, put(f, SPOOL_DEFERRED, "late", "text"), "late");
-    assert_int_equal(notice_file_recover(f->tenant, NOW, &submitted), 0);
+    assert_int_equal(notice_file_recover(f->tenant, false, NOW, &submitted), 0);
     assert_int_equal(submitted.n, 0);
     assert_true(exists(dir, NOTICE ".list") && exists(dir, "." NOTICE ".tmp") && exists(dir, OTHER));
     close(dir);
@@ -150,6 +193,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(goes_on_after_a_crash),
         TEST(waits_for_a_message_under_way),
+        TEST(marks_what_a_dead_agent_had_claimed),
+        TEST(waits_for_another_agent),
         TEST(is_told_where_the_message_has_gone),
         TEST(what_was_never_complete_goes),
         TEST(leaves_other_agents_alone),

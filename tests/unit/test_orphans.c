@@ -8,12 +8,29 @@
 
 #include "agent/base/clock.h"
 #include "agent/delivery/orphans.h"
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+static int failing; // the next readings of a directory fail
+
+struct dirent *readdir(DIR *dir)
+{
+    static struct dirent *(*real)(DIR *);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "readdir");
+    if (failing) {
+        errno = EIO;
+        return NULL;
+    }
+    return real(dir);
+}
 
 struct place {
     char path[64];
@@ -66,15 +83,33 @@ static void settle(const struct place *place)
 static void what_changed_just_now_is_not_kept(void **state)
 {
     struct place *place = *state;
-    struct orphans orphans = {0};
+    struct orphans kept = {0};
     char name[32], status[48];
-    assert_false(orphans_may_have(&orphans, place->dir, "m", clock_work()));
-    for (unsigned i = 0; i < 1000; i++) {
+    assert_false(orphans_may_have(&kept, place->dir, "m", clock_work()));
+    for (unsigned i = 0; i < 300; i++) {
+        struct orphans fresh = {0}; // one that need not rest
         (void)snprintf(name, sizeof name, "m%u", i);
         (void)snprintf(status, sizeof status, "%s.status", name);
+        assert_false(orphans_may_have(&fresh, place->dir, name, clock_work()));
         put(place, status);
-        assert_true(orphans_may_have(&orphans, place->dir, name, clock_work()));
+        fresh.rest_until = 0;
+        assert_true(orphans_may_have(&fresh, place->dir, name, clock_work()));
+        assert_true(orphans_may_have(&kept, place->dir, name, clock_work()));
+        orphans_release(&fresh);
     }
+    orphans_release(&kept);
+}
+
+// What was not read to its end may have any.
+static void a_reading_that_failed_is_no_answer(void **state)
+{
+    struct place *place = *state;
+    struct orphans orphans = {0};
+    put(place, "m.status");
+    failing = 1;
+    bool may = orphans_may_have(&orphans, place->dir, "m", clock_work());
+    failing = 0;
+    assert_true(may);
     orphans_release(&orphans);
 }
 
@@ -151,6 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_changed_just_now_is_not_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_reading_that_failed_is_no_answer, set_up, tear_down),
         cmocka_unit_test(settled_directories_are_known),
         cmocka_unit_test(what_cannot_be_read_may_have_any),
     };

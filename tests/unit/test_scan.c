@@ -73,6 +73,22 @@ static void names_come_oldest_first_with_their_priority(void **state)
     }
 }
 
+// Else it would be begun again at once, from there, and without end.
+static void a_directory_that_cannot_be_opened_is_read_from_its_start(void **state)
+{
+    struct world *world = *state;
+    put_in(world->acme, SPOOL_NEW, "m", PLAIN);
+    struct refill *refill = refill_new(NULL, world->acme, 10, 4711, NULL);
+    int *dir = &world->acme->dirs->spool->dir[SPOOL_NEW], kept = *dir;
+    *dir = -1;
+    assert_true(refill->job.slice(&refill->job));
+    *dir = kept;
+    assert_int_equal(refill->error, -EBADF);
+    assert_int_equal(refill->position, 0);
+    assert_false(refill->complete);
+    refill_free(refill);
+}
+
 // More than a slice of them, with one behind the first slice that is urgent.
 static void priorities_of_many_open_files_are_known(void **state)
 {
@@ -291,6 +307,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WORLD_TEST(an_empty_directory_gives_nothing),
         WORLD_TEST(names_come_oldest_first_with_their_priority),
+        WORLD_TEST(a_directory_that_cannot_be_opened_is_read_from_its_start),
         WORLD_TEST(priorities_of_many_open_files_are_known),
         WORLD_TEST(what_is_no_message_is_named_apart),
         WORLD_TEST(it_reads_as_many_as_there_is_room_for),
