@@ -120,9 +120,8 @@ static enum survey_part survey_part(const struct dispatch *dispatch, const struc
 {
     if (dispatch->stopping && tenant->wants_deferred)
         return tenant->changed ? SURVEY_ALL : SURVEY_DEFERRED;
-    if (!dispatch->stopping &&
-        (!tenant->surveyed || tenant->release || tenant->release_more || tenant->wants_due ||
-            tenant_reads_again(tenant->deferred_unread)))
+    if (!dispatch->stopping && (!tenant->surveyed || tenant->release || tenant->release_more ||
+                                   tenant->wants_due || tenant_reads_again(tenant->deferred_unread)))
         return SURVEY_DEFERRED;
     // What retention removes lies in deferred/, too.
     bool old = !dispatch->stopping && loop_now(dispatch->loop) >= tenant->retention_at;
