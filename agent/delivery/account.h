@@ -17,8 +17,8 @@
 // breaker), and "too many connections" lowers `connections`.
 //
 // What the server would not have is remembered for a day: `connections` grows to one less than the number
-// that was refused, and logins keep their distance (login_pace). So a limit that nobody configured is hit
-// once, and then kept.
+// that was refused, and logins keep their distance (login_pace), the next one first of all. So a limit that
+// nobody configured is hit once, and then kept.
 //
 // Persisted (parks and day counts): STATE/accounts.json, see account_load_all and account_store. An
 // account that was refused for its credentials comes back open and is probed at once, since somebody may have

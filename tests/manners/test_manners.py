@@ -84,9 +84,12 @@ def minutes_of_microsoft(server, clock, producer, minutes):
         free = server.minute.wait(server.now())
         clock.advance(max(free + late - EARLY, 0.0))
         base, expected = server.now() - late + EARLY, len(server.times) + 30
+        missed = False
         while not reached(server, expected, 0.05 if not late else 1.0) and server.now() - begin < minutes * MINUTE:
             clock.advance(STEP)
-        late = server.now() - base if not late else min(late, server.now() - base)
+            missed = True
+        # Where it came too early once, on a busy machine, the next ones would all be waited for in vain.
+        late = server.now() - base if missed or not late else min(late, server.now() - base)
     return begin
 
 
@@ -152,7 +155,7 @@ def test_google(agent, serve):
         producer.drop(lot)
         left -= lot
         if server.logins.free(server.now()) > 0 or server.open:
-            reached(server, producer.dropped, 0.25)
+            reached(server, producer.dropped, 2.0)  # on a busy machine no time shall pass in the middle of a login
         rest = begin + MINUTES * MINUTE - server.now()
         agent.clock.advance(max(rest * lot / (left + lot), 1) * rng.uniform(0.5, 1.5) if left else max(rest, 1))
     assert moments(server.refusals) <= 1, server.refusals
