@@ -262,9 +262,8 @@ static enum account_change account_throttled(
             return ACCOUNT_SAME; // logins of one moment
         account_pace_logins(account, boot);
         account->auth_after = account_backoff(account, &account->auth_wait, boot);
-        // The next one comes no sooner than if this one had been let in.
-        if (account->auth_after < boot + account->login_pace)
-            account->auth_after = boot + account->login_pace;
+        if (account->auth_after < boot + ACCOUNT_QUIET_NS)
+            account->auth_after = boot + ACCOUNT_QUIET_NS;
         if (++account->auth_failures < ACCOUNT_FAILURES_MAX)
             return ACCOUNT_SAME;
     }

@@ -17,8 +17,8 @@
 // breaker), and "too many connections" lowers `connections`.
 //
 // What the server would not have is remembered for a day: `connections` grows to one less than the number
-// that was refused, and logins keep their distance (login_pace), the next one first of all. So a limit that
-// nobody configured is hit once, and then kept.
+// that was refused, and logins keep their distance (login_pace), after ten minutes without any. So a limit
+// that nobody configured is hit once, and then kept.
 //
 // Persisted (parks and day counts): STATE/accounts.json, see account_load_all and account_store. An
 // account that was refused for its credentials comes back open and is probed at once, since somebody may have
@@ -42,8 +42,11 @@
 #define ACCOUNT_REMEMBER_NS    (24 * 3600 * ACCOUNT_NS_SECOND) // what was too much
 #define ACCOUNT_PACE_NS        (120 * ACCOUNT_NS_SECOND)       // from login to login after a refusal; doubles
 #define ACCOUNT_PACE_MAX_NS    (3600 * ACCOUNT_NS_SECOND)
-#define ACCOUNT_GROW_NS        (60 * ACCOUNT_NS_SECOND) // of success per connection added
-#define ACCOUNT_SHRINK_NS      ACCOUNT_NS_SECOND        // complaints closer together are one
+// Without a login after one that was refused: a server that counts them over some minutes would refuse the
+// next one as well. Five at the pace, which is five in ten minutes.
+#define ACCOUNT_QUIET_NS  (5 * ACCOUNT_PACE_NS)
+#define ACCOUNT_GROW_NS   (60 * ACCOUNT_NS_SECOND) // of success per connection added
+#define ACCOUNT_SHRINK_NS ACCOUNT_NS_SECOND        // complaints closer together are one
 // messages_per_minute is counted over a little more than a minute: a message that took longer to arrive than
 // the next one's must not make the server count one too many. 60/62 of the rate can be used.
 #define ACCOUNT_MINUTE_NS  (62 * ACCOUNT_NS_SECOND)

@@ -88,8 +88,9 @@ def minutes_of_microsoft(server, clock, producer, minutes):
         while not reached(server, expected, 0.05 if not late else 1.0) and server.now() - begin < minutes * MINUTE:
             clock.advance(STEP)
             missed = True
-        # Where it came too early once, on a busy machine, the next ones would all be waited for in vain.
-        late = server.now() - base if missed or not late else min(late, server.now() - base)
+        seen = server.now() - base
+        # A lateness that was taken too small, on a busy machine, would have all that follow waited for in vain.
+        late = seen if not late else late + STEP if missed else min(late, seen)
     return begin
 
 
@@ -155,7 +156,7 @@ def test_google(agent, serve):
         producer.drop(lot)
         left -= lot
         if server.logins.free(server.now()) > 0 or server.open:
-            reached(server, producer.dropped, 2.0)  # on a busy machine no time shall pass in the middle of a login
+            reached(server, producer.dropped, 0.5)  # on a busy machine no time shall pass in the middle of a login
         rest = begin + MINUTES * MINUTE - server.now()
         agent.clock.advance(max(rest * lot / (left + lot), 1) * rng.uniform(0.5, 1.5) if left else max(rest, 1))
     assert moments(server.refusals) <= 1, server.refusals
@@ -213,6 +214,8 @@ def test_days_outlast_a_restart(agent, serve, limit):
         assert server.now() < deadline, agent.spool.counts("acme")
         agent.clock.advance(1800)
         reached(server, len(server.times) + 1, 0.05)
+        # Time that passes in the middle of a transaction is a timeout, and the message comes twice.
+        wait_until(lambda: server.seen("MAIL") == server.seen("BODY") and not agent.spool.names("acme", "cur"), 30, "nothing is under way")
     assert len(agent.spool.names("acme", "sent")) == 6
     assert not server.refusals, server.refusals
     assert [len(one.rcpts) for one in server.accepted if len(one.rcpts) > 4] == []
