@@ -87,7 +87,7 @@ static void too_many_logins_hold_back_logins_only(void **state)
     assert_int_equal(trouble(&world, &too_many_logins), ACCOUNT_SAME);
     assert_true(allows(&world, NULL) > 1); // sessions that are open go on
     assert_false(account_may_connect(world.account, 1, world.boot, &wait));
-    assert_int_equal(wait, 10 * MINUTE); // over which servers count logins
+    assert_int_equal(wait, 10 * MINUTE);                               // over which servers count logins
     assert_int_equal(trouble(&world, &too_many_logins), ACCOUNT_SAME); // of the same moment
     assert_int_equal(world.account->auth_failures, 1);
     pass(&world, 10 * MINUTE);
