@@ -107,13 +107,15 @@ static int lies_in_any_cur(const struct spool_tenant *spool, ino_t inode, const 
             close(fd);
         return r;
     }
-    for (const struct dirent *entry; !r && (entry = readdir(dir));) {
+    errno = 0;
+    for (const struct dirent *entry; !r && (entry = readdir(dir)); errno = 0) {
         char path[2 * SPOOL_NAME_SIZE];
         struct stat stat;
         (void)snprintf(path, sizeof path, "%s/%s", entry->d_name, name);
         r = entry->d_name[0] != '.' && fstatat(fd, path, &stat, AT_SYMLINK_NOFOLLOW) == 0 &&
             stat.st_ino == inode;
     }
+    r = r ? r : -errno; // what was not read to its end is no answer
     closedir(dir);
     return r;
 }

@@ -49,6 +49,15 @@ static void leave_notice(int dir, const char *notice, ino_t inode, const char *a
     write_file(dir, notice, "From: a@example.com\n\nlate\n");
 }
 
+// The message, too; its inode.
+static ino_t leave_late(const struct fixture *f, int dir, const char *notice, const char *name)
+{
+    ino_t inode = put(f, SPOOL_DEFERRED, name, "text");
+    put_status(f, SPOOL_DEFERRED, name, inode, 4);
+    leave_notice(dir, notice, inode, name);
+    return inode;
+}
+
 static int64_t warned(const struct fixture *f, const char *name)
 {
     struct status *status = NULL;
@@ -63,9 +72,7 @@ static void goes_on_after_a_crash(void **state)
     struct fixture *f = *state;
     struct notice_submitted submitted = {0};
     int dir = notices_of(f, "main");
-    ino_t inode = put(f, SPOOL_DEFERRED, "late", "text");
-    put_status(f, SPOOL_DEFERRED, "late", inode, 4);
-    leave_notice(dir, NOTICE, inode, "late");
+    leave_late(f, dir, NOTICE, "late");
     assert_int_equal(notice_file_recover(f->tenant, false, NOW, &submitted), 0);
     assert_int_equal(submitted.n, 1);
     assert_string_equal(submitted.names[0], NOTICE);
@@ -86,11 +93,8 @@ static void waits_for_a_message_under_way(void **state)
     struct notice_submitted submitted = {0};
     char name[SPOOL_NAME_SIZE];
     int dir = notices_of(f, "main");
-    ino_t inode = put(f, SPOOL_DEFERRED, "late", "text"), ready = put(f, SPOOL_DEFERRED, "ready", "text");
-    put_status(f, SPOOL_DEFERRED, "late", inode, 4);
-    put_status(f, SPOOL_DEFERRED, "ready", ready, 4);
-    leave_notice(dir, NOTICE, inode, "late");
-    leave_notice(dir, OTHER, ready, "ready");
+    ino_t inode = leave_late(f, dir, NOTICE, "late");
+    leave_late(f, dir, OTHER, "ready");
     assert_int_equal(spool_move(f->tenant, SPOOL_DEFERRED, "late", inode, SPOOL_CUR, name), 0);
     assert_int_equal(notice_file_recover(f->tenant, false, NOW, &submitted), -EBUSY);
     assert_int_equal(submitted.n, 1); // the other one need not wait
@@ -112,9 +116,7 @@ static void marks_what_a_dead_agent_had_claimed(void **state)
     struct notice_submitted submitted = {0};
     char name[SPOOL_NAME_SIZE];
     int dir = notices_of(f, "main");
-    ino_t inode = put(f, SPOOL_DEFERRED, "late", "text");
-    put_status(f, SPOOL_DEFERRED, "late", inode, 4);
-    leave_notice(dir, NOTICE, inode, "late");
+    ino_t inode = leave_late(f, dir, NOTICE, "late");
     assert_int_equal(spool_move(f->tenant, SPOOL_DEFERRED, "late", inode, SPOOL_CUR, name), 0);
     assert_int_equal(notice_file_recover(f->tenant, true, NOW, &submitted), 0);
     assert_int_equal(submitted.n, 1);
@@ -131,9 +133,7 @@ static void waits_for_another_agent(void **state)
     struct spool_tenant *other;
     char name[SPOOL_NAME_SIZE];
     int dir = notices_of(f, "main");
-    ino_t inode = put(f, SPOOL_DEFERRED, "late", "text");
-    put_status(f, SPOOL_DEFERRED, "late", inode, 4);
-    leave_notice(dir, NOTICE, inode, "late");
+    ino_t inode = leave_late(f, dir, NOTICE, "late");
     assert_int_equal(spool_tenant_open(f->spool, "acme", "other", true, &other, NULL), 0);
     assert_int_equal(spool_move(other, SPOOL_DEFERRED, "late", inode, SPOOL_CUR, name), 0);
     assert_int_equal(notice_file_recover(f->tenant, true, NOW, &submitted), -EBUSY);
