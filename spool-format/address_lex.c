@@ -22,7 +22,24 @@ bool address_is_control(char c)
 
 static bool is_special(char c)
 {
-    return c != 0 && strchr("()<>[]:;@\\,.\"", c) != NULL;
+    switch (c) { // becomes a bit mask
+    case '(':
+    case ')':
+    case '<':
+    case '>':
+    case '[':
+    case ']':
+    case ':':
+    case ';':
+    case '@':
+    case '\\':
+    case ',':
+    case '.':
+    case '"':
+        return true;
+    default:
+        return false;
+    }
 }
 
 bool address_is_atom(char c)
@@ -108,7 +125,7 @@ const char *address_find_any(struct address_lex *lex, const char *p, const char 
 {
     bool after_at = false; // '[' begins a literal only right behind '@'
     while (p != NULL && p < end) {
-        size_t word = encoded_word(p, end);
+        size_t word = *p == '=' ? encoded_word(p, end) : 0;
         if (word > 0) {
             p += word;
             after_at = false;

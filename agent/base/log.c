@@ -141,16 +141,19 @@ void log_lines_release(struct log_lines *lines)
 // Put together piece by piece: a line is written for every message, and formats cost ten times as much.
 static void line_key(struct log_lines *lines, const char *key)
 {
-    struct buffer *text = &lines->text;
+    size_t length = strlen(key);
+    char *start = buffer_reserve(&lines->text, length + 4), *to = start;
+    if (!start)
+        return;
     if (!lines->first || lines->json)
-        buffer_append(text, !lines->json ? " " : lines->first ? "{" : ",", 1);
+        *to++ = !lines->json ? ' ' : lines->first ? '{' : ',';
     if (lines->json)
-        buffer_append(text, "\"", 1);
-    buffer_text(text, key);
+        *to++ = '"';
+    to = mempcpy(to, key, length);
     if (lines->json)
-        buffer_append(text, "\":", 2);
-    else
-        buffer_append(text, "=", 1);
+        *to++ = '"';
+    *to++ = lines->json ? ':' : '=';
+    buffer_grew(&lines->text, (size_t)(to - start));
     lines->first = false;
 }
 

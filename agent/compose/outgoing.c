@@ -38,6 +38,13 @@ struct composing {
     struct outgoing_fault *fault;
 };
 
+void outgoing_drop_octets(struct outgoing *outgoing)
+{
+    free(outgoing->head);
+    outgoing->head = NULL;
+    outgoing->body = (struct smtp_body){.fd = -1};
+}
+
 void outgoing_free(struct outgoing *outgoing)
 {
     if (!outgoing)

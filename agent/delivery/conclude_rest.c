@@ -44,7 +44,9 @@ static int conclude_refuse_unsendable(struct message *message, int64_t wall)
             return error;
         if (message->refused_reason == STATUS_REASON_NONE) {
             message->refused_reason = STATUS_REASON_RECIPIENT;
-            (void)snprintf(message->detail, sizeof message->detail, "%s", words);
+            error = message_set_detail(message, "%s", words);
+            if (error)
+                return error;
         }
     }
     return 0;
@@ -67,10 +69,8 @@ static int conclude_give_up(struct message *message, int64_t wall)
     }
     int64_t minutes = conclude_age(message, wall) / CLOCK_SECOND / 60;
     bool expires = message->outgoing->expires && message->outgoing->expires <= wall;
-    (void)snprintf(message->detail, sizeof message->detail, "given up after %lldh%02lldm%s%s%.1900s",
-        (long long)(minutes / 60), (long long)(minutes % 60), expires ? " (X-Outtray-Expires)" : "",
-        last[0] ? "; last: " : "", last);
-    return 0;
+    return message_set_detail(message, "given up after %lldh%02lldm%s%s%.1900s", (long long)(minutes / 60),
+        (long long)(minutes % 60), expires ? " (X-Outtray-Expires)" : "", last[0] ? "; last: " : "", last);
 }
 
 static int conclude_defer(struct message *message, const struct conclude_context *context)
@@ -120,34 +120,36 @@ int conclude_rest(struct message *message, const struct conclude_context *contex
     if (error)
         return error;
     message->filing = FILING_SENT;
-    if (!refused)
+    if (!refused) {
+        outgoing_drop_octets(message->outgoing); // half of its memory, and the filing desk has a queue
         return 0;
+    }
     if (message->refused_reason == STATUS_REASON_NONE) {
         message->refused_reason = STATUS_REASON_RECIPIENT; // refused in an earlier attempt
         for (size_t i = 0; i < message->outgoing->n_recipients; i++)
             if (message->recipient_state[i] == STATUS_REFUSED && message->status->recipients[i].reply) {
-                (void)snprintf(
-                    message->detail, sizeof message->detail, "%s", message->status->recipients[i].reply);
+                error = message_set_detail(message, "%s", message->status->recipients[i].reply);
                 break;
             }
     }
-    return conclude_fail(message, message->detail);
+    return error ? error : conclude_fail(message, message->detail);
 }
 
 int conclude_fault(struct message *message, const struct conclude_context *context)
 {
-    message->refused_reason = message->fault.reason;
-    (void)snprintf(message->detail, sizeof message->detail, "%s%s%s", message->fault.detail,
-        message->fault.fix[0] ? "; " : "", message->fault.fix);
-    int error = conclude_fail(message, message->detail);
+    const struct outgoing_fault *fault = message->fault;
+    message->refused_reason = fault->reason;
+    int error = message_set_detail(message, "%s%s%s", fault->detail, fault->fix[0] ? "; " : "", fault->fix);
+    if (!error)
+        error = conclude_fail(message, message->detail);
     if (error)
         return error;
-    bool expired = message->fault.reason == STATUS_REASON_EXPIRED;
+    bool expired = fault->reason == STATUS_REASON_EXPIRED;
     report_line(message, context,
         &(struct report){.event = expired ? DELIVERY_EXPIRED : DELIVERY_FAILED,
             .xfer_ms = -1,
             .all = true,
-            .reason = status_reason_name(message->fault.reason),
+            .reason = status_reason_name(fault->reason),
             .reply = message->detail});
     return 0;
 }

@@ -48,6 +48,11 @@ static void events_tell(const struct events *events, const struct event *event)
             one->happened(event, one->arg);
 }
 
+static const char *events_words(const struct message *message)
+{
+    return message->detail && *message->detail ? message->detail : NULL;
+}
+
 // The states of all recipients: the status file's where there is one; without one they all went the same way.
 static struct event_recipient *events_recipients(const struct message *message, size_t *ret_n)
 {
@@ -62,8 +67,7 @@ static struct event_recipient *events_recipients(const struct message *message, 
                 status->recipients[i].address, status->recipients[i].state, status->recipients[i].reply};
         else
             recipients[i] = (struct event_recipient){outgoing->recipients[i].address,
-                message->filing == FILING_SENT ? STATUS_SENT : STATUS_PENDING,
-                message->detail[0] ? message->detail : NULL};
+                message->filing == FILING_SENT ? STATUS_SENT : STATUS_PENDING, events_words(message)};
     }
     return recipients;
 }
@@ -115,7 +119,7 @@ void events_message(const struct events *events, const struct message *message)
         .size = (int64_t)message->stat.st_size,
         .attempt = message->attempt,
         .age_s = age > 0 ? age : 0,
-        .reply = message->detail[0] ? message->detail : NULL,
+        .reply = events_words(message),
     };
     if (kind == EVENT_DEFERRED) {
         event.class = message->deferred_class;

@@ -194,10 +194,12 @@ static enum claim_result intake_unread(struct message *message, int error)
     return result == CLAIM_LATER ? CLAIM_UNREADABLE : result;
 }
 
-static enum claim_result intake_fault(struct message *message, const char *detail)
+static enum claim_result intake_fault(struct message *message, const struct outgoing_fault *fault)
 {
-    message->fault.reason = STATUS_REASON_MALFORMED;
-    (void)snprintf(message->fault.detail, sizeof message->fault.detail, "%s", detail);
+    message->fault = malloc(sizeof *fault);
+    if (!message->fault)
+        return intake_put_back(message, -ENOMEM);
+    *message->fault = *fault;
     return CLAIM_FAULT;
 }
 
@@ -226,15 +228,16 @@ static int intake_claim_key(struct message *message)
     memcpy(key.name, message->claimed_name, sizeof key.name);
     int64_t since = now - message->config->dedupe_ms * CLOCK_MS;
     int r = spool_key_claim(spool, digest, &key, since / CLOCK_SECOND, &first);
-    if (r == 0)
-        (void)snprintf(message->detail, sizeof message->detail,
-            "not sent: its X-Outtray-Key is that of %s, which came first", first.name);
+    if (r == 0) // the words are all that is lost where memory is short
+        (void)message_set_detail(
+            message, "not sent: its X-Outtray-Key is that of %s, which came first", first.name);
     return r;
 }
 
 // The claimed file is open: what is known of it, what will be sent.
 static enum claim_result intake_compose(struct message *message)
 {
+    struct outgoing_fault fault = {0};
     int error = intake_find_status(message);
     if (error)
         return intake_unread(message, error);
@@ -242,9 +245,9 @@ static enum claim_result intake_compose(struct message *message)
     if (message->status && message->status->submitted.tv_sec)
         message->stat.st_mtim = message->status->submitted;
     error = outgoing_compose(message->config, message->settings, message->claimed_name, message->fd,
-        &message->stat, &message->outgoing, &message->fault);
+        &message->stat, &message->outgoing, &fault);
     if (error == -EBADMSG)
-        return CLAIM_FAULT;
+        return intake_fault(message, &fault);
     if (error)
         return intake_unread(message, error);
     message->settings = message->outgoing->tenant;
@@ -263,10 +266,9 @@ static enum claim_result intake_compose(struct message *message)
         return CLAIM_REPEAT;
     int64_t now = clock_wall();
     if (message->outgoing->expires && message->outgoing->expires <= now) {
-        message->fault.reason = STATUS_REASON_EXPIRED;
-        (void)snprintf(
-            message->fault.detail, sizeof message->fault.detail, "its X-Outtray-Expires has passed");
-        return CLAIM_FAULT;
+        static const struct outgoing_fault expired = {
+            .reason = STATUS_REASON_EXPIRED, .detail = "its X-Outtray-Expires has passed"};
+        return intake_fault(message, &expired);
     }
     return message->outgoing->not_before > now ? CLAIM_WAIT : CLAIM_READY;
 }
@@ -354,6 +356,7 @@ enum claim_result intake_move(struct message *message)
 
 enum claim_result intake_read(struct message *message)
 {
-    return message->unreadable ? intake_fault(message, "the agent may not read the file (mode or owner)")
-                               : intake_compose(message);
+    static const struct outgoing_fault forbidden = {
+        .reason = STATUS_REASON_MALFORMED, .detail = "the agent may not read the file (mode or owner)"};
+    return message->unreadable ? intake_fault(message, &forbidden) : intake_compose(message);
 }

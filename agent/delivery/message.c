@@ -2,6 +2,8 @@
 #include "message.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,6 +42,8 @@ void message_free(struct message *message)
         close(message->fd);
     outgoing_free(message->outgoing);
     status_free(message->status);
+    free(message->fault);
+    free(message->detail);
     free(message->wire_recipients);
     free(message->recipient_index);
     free(message->recipient_state);
@@ -78,6 +82,21 @@ struct message *message_list_take(struct message_list *list)
     list->n--;
     message->next = NULL;
     return message;
+}
+
+int message_set_detail(struct message *message, const char *format, ...)
+{
+    char text[STATUS_TEXT_MAX];
+    va_list values;
+    va_start(values, format);
+    (void)vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    char *detail = strdup(text);
+    if (!detail)
+        return -ENOMEM;
+    free(message->detail);
+    message->detail = detail;
+    return 0;
 }
 
 static int message_fill_status(struct message *message, struct status *status)

@@ -72,9 +72,9 @@ struct message {
     int fd;                             // -1: not open; while it lies in new/ its lock is the claim
     struct stat stat;
     struct outgoing *outgoing;
-    struct outgoing_fault fault;
-    struct status *status;      // NULL: none yet
-    enum spool_state status_in; // where a status file of this message lies; SPOOL_STATES: nowhere
+    struct outgoing_fault *fault; // owned: why it cannot be a message; NULL: it can
+    struct status *status;        // NULL: none yet
+    enum spool_state status_in;   // where a status file of this message lies; SPOOL_STATES: nowhere
     char status_name[SPOOL_NAME_SIZE];
 
     struct smtp_mail mail; // the transaction under way
@@ -92,7 +92,7 @@ struct message {
     int64_t conn_use;  // which message of its session the transaction under way is
     bool back;         // after FILING_RECORD: return it, its account is in trouble
     enum status_reason refused_reason; // of the first refused recipient
-    char detail[STATUS_TEXT_MAX];      // words for failed/; of a message that was simply sent: the server's
+    char *detail; // owned; NULL: none. Words for failed/; of a message that was simply sent: the server's
 
     enum filing_action filing;
     enum spool_state filed_in;
@@ -107,6 +107,10 @@ void message_free(struct message *message); // closes its file; takes NULL
 void message_list_append(struct message_list *list, struct message *message);
 void message_list_prepend(struct message_list *list, struct message *message);
 struct message *message_list_take(struct message_list *list); // NULL where it is empty
+
+// Sets `detail`, cut at STATUS_TEXT_MAX. 0, or -ENOMEM: it stays as it was.
+int message_set_detail(struct message *message, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 // Makes the status (once) from what is known: identity, recipients with their states. 0 or -ENOMEM.
 int message_need_status(struct message *message);

@@ -9,13 +9,12 @@
 
 struct tenant_dirs *tenant_dirs_new(struct spool_tenant *spool)
 {
-    struct tenant_dirs *dirs = calloc(1, sizeof *dirs);
+    struct tenant_dirs *dirs = aligned_alloc(TENANT_LINE, sizeof *dirs);
     if (!dirs) {
         spool_tenant_close(spool);
         return NULL;
     }
-    dirs->references = 1;
-    dirs->spool = spool;
+    *dirs = (struct tenant_dirs){.spool = spool, .references = 1};
     return dirs;
 }
 

@@ -10,18 +10,24 @@
 #include "agent/observe/snapshot.h"
 #include "config/config.h"
 #include "spool-format/spool.h"
+#include <stdalign.h>
 #include <stdatomic.h>
+
+#define TENANT_LINE 64 // octets of a cache line, or a multiple
 
 // Open directories, shared with the desks. A directory that was replaced gives a new struct; the old one
 // lives until the last message claimed through it is filed.
+// What one thread writes for every message lies in a cache line of its own.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): the padding is the point
 struct tenant_dirs {
-    _Atomic unsigned references;
     struct spool_tenant *spool;           // owned
     struct orphans orphans[SPOOL_STATES]; // the intake desk's: of deferred/ and failed/
     bool atimes;                          // the intake desk's: not our files, O_NOATIME is refused
     // The filing desk's: which states (bits) are to be synced in the batch under way.
-    unsigned sync_to, sync_from;
+    alignas(TENANT_LINE) unsigned sync_to;
+    unsigned sync_from;
     struct tenant_dirs *next_touched;
+    alignas(TENANT_LINE) _Atomic unsigned references;
 };
 struct tenant_dirs *tenant_dirs_new(
     struct spool_tenant *spool); // takes spool over; NULL where memory is short (spool is closed)

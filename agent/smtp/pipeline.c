@@ -44,9 +44,12 @@ static unsigned pipeline_limit(const struct pipeline *pipeline)
     return pipeline->window;
 }
 
+// Grouped, one more lies ready: when the 354 comes, its envelope is to go in one group with the dot.
 unsigned pipeline_room(const struct pipeline *pipeline)
 {
     unsigned limit = pipeline_limit(pipeline);
+    if (pipeline->mode == PIPELINE_GROUPED && limit < pipeline->window)
+        limit++;
     return pipeline->stopped || pipeline->n >= limit ? 0 : limit - pipeline->n;
 }
 

@@ -264,6 +264,11 @@ unsigned smtp_session_room(const struct smtp_session *session)
     return room;
 }
 
+bool smtp_session_streams(const struct smtp_session *session)
+{
+    return session->state == SESSION_OPEN && session->pipeline.mode == PIPELINE_STREAMED;
+}
+
 unsigned smtp_session_in_flight(const struct smtp_session *session)
 {
     return session->pipeline.n;

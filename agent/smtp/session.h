@@ -156,9 +156,11 @@ int smtp_session_open(struct loop *loop, struct multi *multi, const struct smtp_
     struct smtp_session **ret_session);
 
 // How many more mails the session takes now: 0 while connecting, closing, full, or after
-// messages_per_connection (then it quits by itself). Never more than 2 in flight where the server does not
-// offer CHUNKING, 1 where it offers no PIPELINING either: more could not be begun.
+// messages_per_connection (then it quits by itself). Never more than 3 where the server does not offer
+// CHUNKING (two can be begun, one lies ready), 1 where it offers no PIPELINING either.
 unsigned smtp_session_room(const struct smtp_session *session);
+// Whether mails follow each other on the wire without waiting for replies (CHUNKING and PIPELINING).
+bool smtp_session_streams(const struct smtp_session *session);
 // Mails without a result yet.
 unsigned smtp_session_in_flight(const struct smtp_session *session);
 

@@ -287,22 +287,24 @@ def count_sent(settings, place):
                for number in range(settings.tenants))
 
 
-def outtray_once(settings, directory, place, name="outtray run --once", strace=False, state="new", due=0):
-    """Fills the place's spool and has the agent deliver it. With state deferred, `due` of the messages are due."""
+def outtray_once(settings, directory, place, name="outtray run --once", strace=False, state="new", due=0, filled=lambda: None):
+    """Fills the place's spool and has the agent deliver it. With state deferred, `due` of the messages are due. `filled` is called between
+    the two."""
     config = directory / "outtray.yaml"
     make_spool(settings, place)
     tls = certificate(directory) if settings.tls else None
     with Sink(settings, directory, tls) as sink:
         write_config(config, place, settings, sink.port, tls and tls[0])
         run(settings.build / "outtray", "init", "--config", config)
-        filled = fill(settings, place, state, due)
+        fill_cost = fill(settings, place, state, due)
+        filled()
         if settings.remount:
             place.remount()
         traced = ["strace", "-f", "-c", "-o", directory / "strace"] if strace else []
         cost = measured(settings, directory, *traced, settings.build / "outtray", "run", "--once", "--config", config)
         expected = due if state == "deferred" else settings.messages
         result = row(name, settings, cost, sink.stop(), expected)
-    result["fill_s"] = filled["seconds"]
+    result["fill_s"] = fill_cost["seconds"]
     sent = count_sent(settings, place)
     if strace:
         print((directory / "strace").read_text(encoding="ascii"))

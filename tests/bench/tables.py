@@ -85,6 +85,7 @@ def peers(results):
         rows.append(cost_row(f"{peer['name']} {runs[0]['version']}{distance}", runs))
         if distance:
             rows.append(cost_row(f"outtray{distance}", [peer["ours"]]))
+            rows.append(cost_row(f"outtray, without CHUNKING{distance}", [peer["ours_plain"]]))
         else:
             settings.append(f"- {peer['name']}: {runs[0]['settings']}.")
     if "peers_ours" in results:
@@ -99,12 +100,11 @@ def scale(results):
     lines = table(["messages in new/", "tenants", "messages/s", "first delivery s", "CPU ms a message", "peak RSS MiB"], rows)
     if "deferred" in results:
         one = results["deferred"]
+        cpu = {kind: figure((run["cpu_seconds"] for run in one[kind]), 2) for kind in ("scan", "scan_both")}
         lines += [f"{one['messages']:,} messages in `deferred/`, {one['due']:,} of them due: {one['ours']['seconds']:.2f} s and "
                   f"{one['ours']['cpu_ms'] * one['ours']['messages'] / 1000:.2f} s CPU in all, peak RSS {one['ours']['rss_peak_kib'] / 1024:.1f} MiB; "
-                  f"a program that only reads the names and the times of the status files takes {one['scan']['seconds']:.2f} s and "
-                  f"{one['scan']['cpu_seconds']:.2f} s CPU" +
-                  (f", one that reads those of the messages, too, {one['scan_both']['seconds']:.2f} s and {one['scan_both']['cpu_seconds']:.2f} s CPU."
-                   if "scan_both" in one else "."), ""]
+                  f"the due ones alone take {one['alone']['cpu_ms'] * one['alone']['messages'] / 1000:.2f} s CPU. A program that only reads the names and "
+                  f"the times of the status files takes {cpu['scan']} s CPU, one that reads those of the messages, too, {cpu['scan_both']}.", ""]
     if "arrival" in results:
         one = results["arrival"]
         lines += [f"{one['messages']:,} messages renamed into `new/` within {one['rename_s']:.2f} s while the agent runs: all delivered "

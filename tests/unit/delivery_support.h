@@ -300,7 +300,8 @@ static inline struct message *claimed(
     put_in(tenant, SPOOL_NEW, name, text);
     struct message *message = claim(world, tenant, SPOOL_NEW, name, true);
     if (message->claim != CLAIM_READY)
-        fail_msg("claim of %s: %d (%d) %s", name, (int)message->claim, message->error, message->fault.detail);
+        fail_msg("claim of %s: %d (%d) %s", name, (int)message->claim, message->error,
+            message->fault ? message->fault->detail : "");
     return message;
 }
 

@@ -19,7 +19,7 @@ static inline void claim_is(struct message *message, enum claim_result expected)
 {
     if (message->claim != expected)
         fail_msg("%s: claim %d instead of %d, error %d, fault '%s'", message->claimed_name,
-            (int)message->claim, (int)expected, message->error, message->fault.detail);
+            (int)message->claim, (int)expected, message->error, message->fault ? message->fault->detail : "");
 }
 
 static inline struct message *claim_new(

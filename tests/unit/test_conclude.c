@@ -30,6 +30,9 @@ static void accepted_by_all_it_leaves_no_status(void **state)
     has_line(message, "attempt=1 relay=mail.example.com:25");
     has_line(message, "reply=\"250 2.0.0 Ok: queued as 4X\"");
     has_line(message, "xfer_ms=21");
+    assert_string_equal(message->detail, "250 2.0.0 Ok: queued as 4X"); // for hooks
+    assert_null(message->outgoing->head);                               // nobody will send it again
+    assert_non_null(message->outgoing->message_id);
     message_free(message);
 }
 
@@ -229,13 +232,13 @@ static void a_fault_fails_with_its_reason(void **state)
     put_in(world->acme, SPOOL_NEW, "m", "Subject: nobody\n\nbody\n");
     struct message *message = claim(world, world->acme, SPOOL_NEW, "m", true);
     assert_int_equal(message->claim, CLAIM_FAULT);
-    (void)snprintf(message->fault.fix, sizeof message->fault.fix, "add a To");
+    (void)snprintf(message->fault->fix, sizeof message->fault->fix, "add a To");
     assert_int_equal(conclude_fault(message, &context), 0);
     assert_int_equal(message->filing, FILING_FAIL);
     assert_int_equal(message->status->state, STATUS_FAILED);
     assert_int_equal(message->status->reason, STATUS_REASON_MALFORMED);
     assert_true(message->status->inode == message->stat.st_ino);
-    assert_non_null(strstr(message->status->detail, message->fault.detail));
+    assert_non_null(strstr(message->status->detail, message->fault->detail));
     assert_non_null(strstr(message->status->detail, "add a To"));
     assert_int_equal(message->status->n_attempts, 0);
     has_line(message, "event=failed");
@@ -243,7 +246,9 @@ static void a_fault_fails_with_its_reason(void **state)
     message_free(message);
     put_in(world->acme, SPOOL_NEW, "x", PLAIN);
     message = claim(world, world->acme, SPOOL_NEW, "x", true);
-    message->fault = (struct outgoing_fault){.reason = STATUS_REASON_EXPIRED, .detail = "too late"};
+    message->fault = calloc(1, sizeof *message->fault);
+    assert_non_null(message->fault);
+    *message->fault = (struct outgoing_fault){.reason = STATUS_REASON_EXPIRED, .detail = "too late"};
     assert_int_equal(conclude_fault(message, &context), 0);
     assert_int_equal(message->status->reason, STATUS_REASON_EXPIRED);
     has_line(message, "event=expired");

@@ -207,8 +207,8 @@ static void a_file_the_agent_may_not_read_is_a_fault(void **state)
     struct message *message = claim(world, world->acme, SPOOL_NEW, "m", true);
     become_root();
     claim_is(message, CLAIM_FAULT);
-    assert_int_equal(message->fault.reason, STATUS_REASON_MALFORMED);
-    assert_true(message->fault.detail[0] != 0);
+    assert_int_equal(message->fault->reason, STATUS_REASON_MALFORMED);
+    assert_true(message->fault->detail[0] != 0);
     assert_true(inode_in(world->acme, SPOOL_CUR, "m") == message->stat.st_ino);
     assert_null(message->outgoing);
     message_free(message);
@@ -236,8 +236,8 @@ static void faults_are_claimed_and_say_why(void **state)
         (void)snprintf(name, sizeof name, "m%zu", i);
         put_in(world->acme, SPOOL_NEW, name, rows[i].text);
         struct message *message = claim_new(world, name, true, CLAIM_FAULT);
-        if (message->fault.reason != rows[i].reason || !message->fault.detail[0])
-            fail_msg("%zu: reason %d '%s'", i, (int)message->fault.reason, message->fault.detail);
+        if (message->fault->reason != rows[i].reason || !message->fault->detail[0])
+            fail_msg("%zu: reason %d '%s'", i, (int)message->fault->reason, message->fault->detail);
         assert_true(inode_in(world->acme, SPOOL_CUR, name) == message->stat.st_ino);
         message_free(message);
     }

@@ -88,6 +88,21 @@ static void lists_keep_their_order(void **state)
         message_free(messages[i]);
 }
 
+static void its_words_are_replaced_and_cut(void **state)
+{
+    struct world *world = *state;
+    char text[STATUS_TEXT_MAX + 100];
+    memset(text, 'w', sizeof text);
+    text[sizeof text - 1] = '\0';
+    struct message *message = claimed(world, world->acme, "m", PLAIN);
+    assert_null(message->detail);
+    assert_int_equal(message_set_detail(message, "%s of %d", "first", 2), 0);
+    assert_string_equal(message->detail, "first of 2");
+    assert_int_equal(message_set_detail(message, "%s", text), 0);
+    assert_int_equal(strlen(message->detail), STATUS_TEXT_MAX - 1);
+    message_free(message);
+}
+
 static void the_status_is_made_once_from_what_is_known(void **state)
 {
     struct world *world = *state;
@@ -132,6 +147,7 @@ int main(void)
         WORLD_TEST(the_longest_name_fits),
         WORLD_TEST(its_configuration_outlives_a_reload),
         WORLD_TEST(lists_keep_their_order),
+        WORLD_TEST(its_words_are_replaced_and_cut),
         WORLD_TEST(the_status_is_made_once_from_what_is_known),
         WORLD_TEST(a_message_that_could_not_be_composed_gets_one_too),
     };

@@ -268,6 +268,8 @@ static void play_all(uint64_t seed, bool pipelining, bool chunking, unsigned win
         assert_true(step < 1000000);
         while (play->given < MAILS && pipeline_room(&play->pipeline) > 0 && below(&play->random, 4))
             pipeline_push(&play->pipeline, &play->mails[play->given++]);
+        assert_true(play->pipeline.n <= window);
+        assert_true(chunking || play->pipeline.n_begun <= (pipelining ? 2 : 1));
         if (output_waiting(&play->output) == 0 || below(&play->random, 2))
             pipeline_write(&play->pipeline, &play->output, 0);
         const struct smtp_result *finished;
@@ -298,6 +300,32 @@ static void test_grouped(void **state)
     (void)state;
     for (unsigned seed = 1; seed <= 60; seed++)
         play_all(seed, true, false, 1 + seed % 4);
+}
+
+// How many mails a session takes: all that may be on the wire at once, and grouped one more that lies ready.
+static void test_room(void **state)
+{
+    (void)state;
+    static const struct {
+        struct smtp_capabilities capabilities;
+        unsigned window, room;
+    } rows[] = {
+        {{.pipelining = true, .chunking = true}, 1, 1},
+        {{.pipelining = true, .chunking = true}, 8, 8},
+        {{.pipelining = true}, 1, 1},
+        {{.pipelining = true}, 2, 2},
+        {{.pipelining = true}, 3, 3},
+        {{.pipelining = true}, 8, 3},
+        {{.chunking = true}, 8, 1},
+        {{0}, 8, 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct pipeline pipeline;
+        assert_int_equal(pipeline_init(&pipeline, rows[i].window), 0);
+        pipeline_open(&pipeline, &rows[i].capabilities);
+        assert_int_equal(pipeline_room(&pipeline), rows[i].room);
+        pipeline_release(&pipeline);
+    }
 }
 
 static void test_lockstep(void **state)
@@ -359,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_streamed),
         cmocka_unit_test(test_grouped),
         cmocka_unit_test(test_lockstep),
+        cmocka_unit_test(test_room),
         cmocka_unit_test(test_window_in_octets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
