@@ -12,7 +12,7 @@ bool text_has_8bit(const char *text, size_t length)
 {
     uint64_t all = 0, word;
     size_t i = 0;
-    for (; length - i >= sizeof word; i += sizeof word) { // every message passes here as a whole
+    for (; length - i >= sizeof word; i += sizeof word) {
         memcpy(&word, text + i, sizeof word);
         all |= word;
     }

@@ -42,7 +42,8 @@ void outgoing_drop_octets(struct outgoing *outgoing)
 {
     free(outgoing->head);
     outgoing->head = NULL;
-    outgoing->body = (struct smtp_body){.fd = -1};
+    outgoing->body.head = NULL;
+    outgoing->body.fd = -1;
 }
 
 void outgoing_free(struct outgoing *outgoing)
@@ -135,19 +136,26 @@ static int find_message_id(struct composing *c)
 }
 
 // A small message is composed whole, and its file is needed no more.
-static void plan_inline(struct composing *c, struct buffer *out)
+static int plan_inline(struct composing *c, const struct buffer *head)
 {
     const char *body = c->data + c->block->body_offset;
     size_t length = c->length - (size_t)c->block->body_offset;
-    char *to = length ? buffer_reserve(out, 2 * length + 2) : NULL;
-    if (to)
-        buffer_grew(out, smtp_body_convert(body, length, to));
-    c->outgoing->body = (struct smtp_body){
-        .fd = -1, .size = out->length, .has_8bit = text_has_8bit(body, length), .head_length = out->length};
+    struct smtp_body_scan scan;
+    smtp_body_measure(body, length, &scan);
+    size_t size = head->length + (size_t)scan.wire_length;
+    char *whole = malloc(size + 1);
+    if (!whole)
+        return -ENOMEM;
+    char *end = mempcpy(whole, head->data, head->length);
+    end[smtp_body_convert(body, length, end)] = '\0';
+    c->outgoing->head = whole;
+    c->outgoing->body =
+        (struct smtp_body){.fd = -1, .size = size, .has_8bit = scan.has_8bit, .head_length = size};
+    return 0;
 }
 
 // A larger one is measured now and streamed later.
-static int plan_streamed(struct composing *c, const struct buffer *out)
+static int plan_streamed(struct composing *c, struct buffer *head)
 {
     struct smtp_body_scan scan = {0};
     uint64_t offset = c->block->body_offset;
@@ -158,12 +166,13 @@ static int plan_streamed(struct composing *c, const struct buffer *out)
         return r;
     if (scan.has_nul)
         return has_nul(c);
-    c->outgoing->body = (struct smtp_body){.head_length = out->length,
+    c->outgoing->body = (struct smtp_body){.head_length = head->length,
         .fd = scan.file_length ? c->fd : -1,
         .file_offset = offset,
         .file_length = scan.file_length,
-        .size = out->length + scan.wire_length,
+        .size = head->length + scan.wire_length,
         .has_8bit = scan.has_8bit};
+    c->outgoing->head = buffer_detach(head, NULL);
     return 0;
 }
 
@@ -180,20 +189,10 @@ static int build(struct composing *c, struct buffer *out)
     if (r)
         return r;
     bool eight_bit = text_has_8bit(out->data, out->length);
-    if (c->data)
-        plan_inline(c, out);
-    else
-        r = plan_streamed(c, out);
-    if (!r)
-        r = buffer_error(out);
+    r = c->data ? plan_inline(c, out) : plan_streamed(c, out);
     if (r)
         return r;
     c->outgoing->eight_bit = eight_bit || c->outgoing->body.has_8bit;
-    c->outgoing->head = buffer_detach(out, NULL);
-    // Converting takes more room than it needs in the end.
-    char *smaller = realloc(c->outgoing->head, c->outgoing->body.head_length + 1);
-    if (smaller)
-        c->outgoing->head = smaller;
     c->outgoing->body.head = c->outgoing->head;
     return 0;
 }
@@ -219,7 +218,7 @@ static int compose(struct composing *c)
         return r;
     c->outgoing->smtputf8 = c->outgoing->smtputf8 || c->sender.smtputf8;
     struct buffer out;
-    buffer_init(&out, HEAD_FACTOR * c->block->length + 2 * c->length + HEAD_EXTRA);
+    buffer_init(&out, HEAD_FACTOR * c->block->length + HEAD_EXTRA);
     r = build(c, &out);
     buffer_release(&out);
     if (!r) {

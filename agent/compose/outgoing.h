@@ -66,7 +66,7 @@ struct outgoing_fault {
 int outgoing_compose(const struct config *config, const struct config_tenant *tenant, const char *name,
     int fd, const struct stat *stat, struct outgoing **ret_outgoing, struct outgoing_fault *ret_fault);
 void outgoing_free(struct outgoing *outgoing); // takes NULL; does not close fd
-// Nothing will be sent of it any more: its octets go, what is known of it stays.
+// Nothing will be sent of it any more: its octets go, what is known of it (its size, too) stays.
 void outgoing_drop_octets(struct outgoing *outgoing);
 
 // Only X-Outtray-Priority from the first octets of a file, for ordering names that were read ahead.

@@ -239,11 +239,11 @@ int conclude_result(struct message *message, const struct smtp_result *result,
     }
     if (tally.refused && message->refused_reason == STATUS_REASON_NONE) {
         message->refused_reason = tally.first_refused.outcome.reason;
-        error = message_set_detail(message, "%s", tally.first_refused.words);
+        message_set_detail(message, "%s", tally.first_refused.words);
     }
     struct judged accepted = {.words = result->final.text, .stage = result->stage};
     bool plain = !message->status;
-    if (!error && !plain)
+    if (!plain)
         error = conclude_attempt(message, context,
             tally.pending   ? &tally.first_pending
             : tally.refused ? &tally.first_refused
@@ -254,8 +254,8 @@ int conclude_result(struct message *message, const struct smtp_result *result,
     ret_conclusion->next = left ? (tally.has_trouble ? CONCLUDE_BACK : CONCLUDE_AGAIN) : CONCLUDE_FILE;
     if (tally.pending)
         message->deferred_class = tally.first_pending.outcome.class;
-    if (plain && !left) // for hooks: nothing depends on them
-        (void)message_set_detail(message, "%s", result->final.text);
+    if (plain && !left)
+        message_set_detail(message, "%s", result->final.text);
     if (ret_conclusion->next == CONCLUDE_FILE) {
         message->relayed = context->no_dsn && is_relayed(message);
         error = conclude_rest(message, context);

@@ -44,9 +44,7 @@ static int conclude_refuse_unsendable(struct message *message, int64_t wall)
             return error;
         if (message->refused_reason == STATUS_REASON_NONE) {
             message->refused_reason = STATUS_REASON_RECIPIENT;
-            error = message_set_detail(message, "%s", words);
-            if (error)
-                return error;
+            message_set_detail(message, "%s", words);
         }
     }
     return 0;
@@ -69,8 +67,9 @@ static int conclude_give_up(struct message *message, int64_t wall)
     }
     int64_t minutes = conclude_age(message, wall) / CLOCK_SECOND / 60;
     bool expires = message->outgoing->expires && message->outgoing->expires <= wall;
-    return message_set_detail(message, "given up after %lldh%02lldm%s%s%.1900s", (long long)(minutes / 60),
+    message_set_detail(message, "given up after %lldh%02lldm%s%s%.1900s", (long long)(minutes / 60),
         (long long)(minutes % 60), expires ? " (X-Outtray-Expires)" : "", last[0] ? "; last: " : "", last);
+    return 0;
 }
 
 static int conclude_defer(struct message *message, const struct conclude_context *context)
@@ -128,20 +127,19 @@ int conclude_rest(struct message *message, const struct conclude_context *contex
         message->refused_reason = STATUS_REASON_RECIPIENT; // refused in an earlier attempt
         for (size_t i = 0; i < message->outgoing->n_recipients; i++)
             if (message->recipient_state[i] == STATUS_REFUSED && message->status->recipients[i].reply) {
-                error = message_set_detail(message, "%s", message->status->recipients[i].reply);
+                message_set_detail(message, "%s", message->status->recipients[i].reply);
                 break;
             }
     }
-    return error ? error : conclude_fail(message, message->detail);
+    return conclude_fail(message, message->detail);
 }
 
 int conclude_fault(struct message *message, const struct conclude_context *context)
 {
     const struct outgoing_fault *fault = message->fault;
     message->refused_reason = fault->reason;
-    int error = message_set_detail(message, "%s%s%s", fault->detail, fault->fix[0] ? "; " : "", fault->fix);
-    if (!error)
-        error = conclude_fail(message, message->detail);
+    message_set_detail(message, "%s%s%s", fault->detail, fault->fix[0] ? "; " : "", fault->fix);
+    int error = conclude_fail(message, message->detail);
     if (error)
         return error;
     bool expired = fault->reason == STATUS_REASON_EXPIRED;

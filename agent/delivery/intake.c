@@ -228,8 +228,8 @@ static int intake_claim_key(struct message *message)
     memcpy(key.name, message->claimed_name, sizeof key.name);
     int64_t since = now - message->config->dedupe_ms * CLOCK_MS;
     int r = spool_key_claim(spool, digest, &key, since / CLOCK_SECOND, &first);
-    if (r == 0) // the words are all that is lost where memory is short
-        (void)message_set_detail(
+    if (r == 0)
+        message_set_detail(
             message, "not sent: its X-Outtray-Key is that of %s, which came first", first.name);
     return r;
 }

@@ -84,7 +84,7 @@ struct message *message_list_take(struct message_list *list)
     return message;
 }
 
-int message_set_detail(struct message *message, const char *format, ...)
+void message_set_detail(struct message *message, const char *format, ...)
 {
     char text[STATUS_TEXT_MAX];
     va_list values;
@@ -93,10 +93,9 @@ int message_set_detail(struct message *message, const char *format, ...)
     va_end(values);
     char *detail = strdup(text);
     if (!detail)
-        return -ENOMEM;
+        return;
     free(message->detail);
     message->detail = detail;
-    return 0;
 }
 
 static int message_fill_status(struct message *message, struct status *status)

@@ -108,8 +108,9 @@ void message_list_append(struct message_list *list, struct message *message);
 void message_list_prepend(struct message_list *list, struct message *message);
 struct message *message_list_take(struct message_list *list); // NULL where it is empty
 
-// Sets `detail`, cut at STATUS_TEXT_MAX. 0, or -ENOMEM: it stays as it was.
-int message_set_detail(struct message *message, const char *format, ...)
+// Sets `detail`, cut at STATUS_TEXT_MAX. Where memory is short it stays as it was: no outcome may depend on
+// words.
+void message_set_detail(struct message *message, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 // Makes the status (once) from what is known: identity, recipients with their states. 0 or -ENOMEM.

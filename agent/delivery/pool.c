@@ -184,21 +184,22 @@ void pool_return_all(struct pool *pool, const char *words)
     }
 }
 
-static unsigned carrier_room(const struct carrier *carrier)
+static unsigned carrier_room(const struct carrier *carrier, bool now)
 {
     if (!carrier->session || !carrier->ready)
         return 0;
-    unsigned room = smtp_session_room(carrier->session);
+    unsigned room = now ? smtp_session_room_now(carrier->session) : smtp_session_room(carrier->session);
     unsigned slots = carrier->window > carrier->unfiled ? carrier->window - carrier->unfiled : 0;
     return room < slots ? room : slots;
 }
 
-// How many messages it takes from the tenant whose turn it is. The last place of a window is kept for a
-// tenant that has nothing on its way, where tenants share the account: else each would have to wait until
-// others' are durable.
-static unsigned carrier_places(const struct pool *pool, const struct carrier *carrier)
+// How many messages it takes from the tenant whose turn it is, of those that can go on the wire now, or also
+// of one that would lie ready behind them; that one only where no tenants share the account, so that nobody's
+// waits behind it. The last place of a window is kept for a tenant that has nothing on its way, where tenants
+// share the account: else each would have to wait until others' are durable.
+static unsigned carrier_places(const struct pool *pool, const struct carrier *carrier, bool now)
 {
-    unsigned room = carrier_room(carrier);
+    unsigned room = carrier_room(carrier, now || pool->n_tenants > 1);
     bool shared = pool->n_tenants > 1 && carrier->window >= POOL_RESERVE_MIN;
     if (room == 0 || !shared || !pool->active || pool->active->flying == 0)
         return room;
@@ -266,8 +267,16 @@ static unsigned pool_allowance(struct pool *pool)
 static unsigned pool_spread(struct pool *pool, unsigned allows)
 {
     for (struct carrier *carrier = pool->carriers; carrier && allows && pool->ready; carrier = carrier->next)
-        if (carrier_places(pool, carrier) && !smtp_session_streams(carrier->session) &&
+        if (carrier_places(pool, carrier, true) && !smtp_session_streams(carrier->session) &&
             smtp_session_in_flight(carrier->session) == 0 && pool_send(pool, carrier))
+            allows--;
+    return allows;
+}
+
+static unsigned pool_fill(struct pool *pool, unsigned allows, bool now)
+{
+    for (struct carrier *carrier = pool->carriers; carrier; carrier = carrier->next)
+        while (allows && pool->ready && carrier_places(pool, carrier, now) && pool_send(pool, carrier))
             allows--;
     return allows;
 }
@@ -288,10 +297,10 @@ void pool_pump(struct pool *pool)
         pool_claim(pool, allows, loop_now(dispatch->loop));
     unsigned room = 0;
     allows = pool_spread(pool, allows);
+    allows = pool_fill(pool, allows, true);
+    allows = pool_fill(pool, allows, false);
     for (struct carrier *carrier = pool->carriers; carrier; carrier = carrier->next) {
-        while (allows && pool->ready && carrier_places(pool, carrier) && pool_send(pool, carrier))
-            allows--;
-        room += carrier_places(pool, carrier);
+        room += carrier_places(pool, carrier, false);
         if (carrier->session && !carrier->ready)
             room += carrier->window;
     }

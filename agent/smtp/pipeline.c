@@ -44,13 +44,21 @@ static unsigned pipeline_limit(const struct pipeline *pipeline)
     return pipeline->window;
 }
 
-// Grouped, one more lies ready: when the 354 comes, its envelope is to go in one group with the dot.
+static unsigned pipeline_left(const struct pipeline *pipeline, unsigned limit)
+{
+    return pipeline->stopped || pipeline->n >= limit ? 0 : limit - pipeline->n;
+}
+
 unsigned pipeline_room(const struct pipeline *pipeline)
 {
     unsigned limit = pipeline_limit(pipeline);
-    if (pipeline->mode == PIPELINE_GROUPED && limit < pipeline->window)
-        limit++;
-    return pipeline->stopped || pipeline->n >= limit ? 0 : limit - pipeline->n;
+    bool spare = pipeline->mode == PIPELINE_GROUPED && limit < pipeline->window;
+    return pipeline_left(pipeline, spare ? limit + 1 : limit);
+}
+
+unsigned pipeline_room_now(const struct pipeline *pipeline)
+{
+    return pipeline_left(pipeline, pipeline_limit(pipeline));
 }
 
 static struct transaction *pipeline_at(const struct pipeline *pipeline, unsigned i)

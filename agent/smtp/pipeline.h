@@ -41,7 +41,10 @@ void pipeline_release(struct pipeline *pipeline);
 // What the server offers is known.
 void pipeline_open(struct pipeline *pipeline, const struct smtp_capabilities *capabilities);
 
-unsigned pipeline_room(const struct pipeline *pipeline);                     // for how many more mails
+// For how many more mails: those that can be begun (room_now), and, grouped, one more that lies ready, so
+// that its envelope is there to go in a group with a dot.
+unsigned pipeline_room(const struct pipeline *pipeline);
+unsigned pipeline_room_now(const struct pipeline *pipeline);
 void pipeline_push(struct pipeline *pipeline, const struct smtp_mail *mail); // room is not 0
 
 // Writes what may be written now. A file that fails stops the pipeline: see pipeline_broken.

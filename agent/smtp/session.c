@@ -253,15 +253,22 @@ int smtp_session_open(struct loop *loop, struct multi *multi, const struct smtp_
     return 0;
 }
 
-unsigned smtp_session_room(const struct smtp_session *session)
+static unsigned session_room(const struct smtp_session *session, unsigned room)
 {
+    unsigned most = session->account->limits.messages_per_connection;
     if (session->state != SESSION_OPEN)
         return 0;
-    unsigned room = pipeline_room(&session->pipeline);
-    unsigned most = session->account->limits.messages_per_connection;
-    if (most && room > most - session->mails)
-        room = most - session->mails;
-    return room;
+    return most && room > most - session->mails ? most - session->mails : room;
+}
+
+unsigned smtp_session_room(const struct smtp_session *session)
+{
+    return session_room(session, pipeline_room(&session->pipeline));
+}
+
+unsigned smtp_session_room_now(const struct smtp_session *session)
+{
+    return session_room(session, pipeline_room_now(&session->pipeline));
 }
 
 bool smtp_session_streams(const struct smtp_session *session)

@@ -159,6 +159,8 @@ int smtp_session_open(struct loop *loop, struct multi *multi, const struct smtp_
 // messages_per_connection (then it quits by itself). Never more than 3 where the server does not offer
 // CHUNKING (two can be begun, one lies ready), 1 where it offers no PIPELINING either.
 unsigned smtp_session_room(const struct smtp_session *session);
+// How many of those would go on the wire at once.
+unsigned smtp_session_room_now(const struct smtp_session *session);
 // Whether mails follow each other on the wire without waiting for replies (CHUNKING and PIPELINING).
 bool smtp_session_streams(const struct smtp_session *session);
 // Mails without a result yet.

@@ -16,6 +16,8 @@ static void accepted_by_all_it_leaves_no_status(void **state)
 {
     struct message *message = claimed(*state, ((struct world *)*state)->acme, "m", THREE);
     assert_int_equal(conclude_prepare(message, SIZE_MAX), 3);
+    char size[32];
+    (void)snprintf(size, sizeof size, " size=%zu ", strlen(message->outgoing->head));
     assert_string_equal(message->mail.reverse_path, "noreply@example.com");
     assert_string_equal(message->mail.recipients[1].address, "b@example.net");
     assert_ptr_equal(message->mail.owner, message);
@@ -30,6 +32,7 @@ static void accepted_by_all_it_leaves_no_status(void **state)
     has_line(message, "attempt=1 relay=mail.example.com:25");
     has_line(message, "reply=\"250 2.0.0 Ok: queued as 4X\"");
     has_line(message, "xfer_ms=21");
+    has_line(message, size);
     assert_string_equal(message->detail, "250 2.0.0 Ok: queued as 4X"); // for hooks
     assert_null(message->outgoing->head);                               // nobody will send it again
     assert_non_null(message->outgoing->message_id);

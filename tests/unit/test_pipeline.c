@@ -308,22 +308,23 @@ static void test_room(void **state)
     (void)state;
     static const struct {
         struct smtp_capabilities capabilities;
-        unsigned window, room;
+        unsigned window, room, now;
     } rows[] = {
-        {{.pipelining = true, .chunking = true}, 1, 1},
-        {{.pipelining = true, .chunking = true}, 8, 8},
-        {{.pipelining = true}, 1, 1},
-        {{.pipelining = true}, 2, 2},
-        {{.pipelining = true}, 3, 3},
-        {{.pipelining = true}, 8, 3},
-        {{.chunking = true}, 8, 1},
-        {{0}, 8, 1},
+        {{.pipelining = true, .chunking = true}, 1, 1, 1},
+        {{.pipelining = true, .chunking = true}, 8, 8, 8},
+        {{.pipelining = true}, 1, 1, 1},
+        {{.pipelining = true}, 2, 2, 2},
+        {{.pipelining = true}, 3, 3, 2},
+        {{.pipelining = true}, 8, 3, 2},
+        {{.chunking = true}, 8, 1, 1},
+        {{0}, 8, 1, 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct pipeline pipeline;
         assert_int_equal(pipeline_init(&pipeline, rows[i].window), 0);
         pipeline_open(&pipeline, &rows[i].capabilities);
         assert_int_equal(pipeline_room(&pipeline), rows[i].room);
+        assert_int_equal(pipeline_room_now(&pipeline), rows[i].now);
         pipeline_release(&pipeline);
     }
 }
