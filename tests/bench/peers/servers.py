@@ -117,7 +117,7 @@ STAY = "while :; do sleep 1; done\n"
 class Postfix(Peer):
     name = "Postfix"
     packages = ("postfix",)
-    messages = 3000
+    messages = 10000
     settings = ("smtp_destination_concurrency_limit 20, initial 20, qmgr_message_active_limit 50000, default_process_limit 100, "
                 "smtp_connection_cache_on_demand, in_flow_delay 0, bounce and rewrite as small as they get; queue filled with "
                 "defer_transports = smtp, then postqueue -f")
