@@ -10,11 +10,12 @@
 
 bool text_has_8bit(const char *text, size_t length)
 {
-    uint64_t all = 0, word;
+    uint64_t all = 0, words[8];
     size_t i = 0;
-    for (; length - i >= sizeof word; i += sizeof word) {
-        memcpy(&word, text + i, sizeof word);
-        all |= word;
+    for (; length - i >= sizeof words; i += sizeof words) { // every small message passes here as a whole
+        memcpy(words, text + i, sizeof words);
+        for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+            all |= words[k];
     }
     for (; i < length; i++)
         all |= (unsigned char)text[i];

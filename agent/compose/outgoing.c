@@ -140,17 +140,16 @@ static int plan_inline(struct composing *c, const struct buffer *head)
 {
     const char *body = c->data + c->block->body_offset;
     size_t length = c->length - (size_t)c->block->body_offset;
-    struct smtp_body_scan scan;
-    smtp_body_measure(body, length, &scan);
-    size_t size = head->length + (size_t)scan.wire_length;
-    char *whole = malloc(size + 1);
+    char wire[2 * OUTGOING_INLINE_MAX + 2];
+    size_t converted = smtp_body_convert(body, length, wire), size = head->length + converted;
+    char *whole = malloc(size + 1); // no more than that: some hundred messages are on their way
     if (!whole)
         return -ENOMEM;
-    char *end = mempcpy(whole, head->data, head->length);
-    end[smtp_body_convert(body, length, end)] = '\0';
+    char *end = mempcpy(mempcpy(whole, head->data, head->length), wire, converted);
+    *end = '\0';
     c->outgoing->head = whole;
-    c->outgoing->body =
-        (struct smtp_body){.fd = -1, .size = size, .has_8bit = scan.has_8bit, .head_length = size};
+    c->outgoing->body = (struct smtp_body){
+        .fd = -1, .size = size, .has_8bit = text_has_8bit(body, length), .head_length = size};
     return 0;
 }
 

@@ -56,52 +56,29 @@ static void tally_text(struct tally *tally, char before, const char *text, size_
     tally_block(tally, text, length);
 }
 
-// Takes in the next part of a body. last: the octet in front of it, and then its own last one.
-static void scan_text(
-    struct smtp_body_scan *scan, struct tally *tally, char *last, const char *text, size_t length)
-{
-    if (!length)
-        return;
-    tally_text(tally, *last, text, length);
-    scan->file_length += length;
-    scan->has_nul |= memchr(text, '\0', length) != NULL;
-    *last = text[length - 1];
-}
-
-// Two octets for each line end, of which a pair is one, and one for every other octet.
-static void scan_end(struct smtp_body_scan *scan, const struct tally *tally, char last)
-{
-    scan->wire_length = scan->file_length + tally->marks - 2 * tally->pairs;
-    if (last != '\n' && last != '\r')
-        scan->wire_length += 2;
-    scan->has_8bit = tally->all & 0x80;
-}
-
-void smtp_body_measure(const char *text, size_t length, struct smtp_body_scan *ret_scan)
-{
-    struct tally tally = {0};
-    char last = '\n'; // what is in front of a body ends a line
-    *ret_scan = (struct smtp_body_scan){0};
-    scan_text(ret_scan, &tally, &last, text, length);
-    scan_end(ret_scan, &tally, last);
-}
-
 int smtp_body_scan(int fd, uint64_t offset, uint64_t max, struct smtp_body_scan *ret_scan)
 {
     struct smtp_body_scan scan = {0};
     struct tally tally = {0};
-    char chunk[BODY_CHUNK], last = '\n';
+    char chunk[BODY_CHUNK], last = '\n'; // what is in front of a body ends a line
     for (;;) {
         ssize_t n = body_pread(fd, chunk, sizeof chunk, offset + scan.file_length);
         if (n < 0)
             return (int)n;
         if (n == 0)
             break;
-        if (scan.file_length + (uint64_t)n > max)
+        scan.file_length += (uint64_t)n;
+        if (scan.file_length > max)
             return -EFBIG;
-        scan_text(&scan, &tally, &last, chunk, (size_t)n);
+        tally_text(&tally, last, chunk, (size_t)n);
+        scan.has_nul |= memchr(chunk, '\0', (size_t)n) != NULL;
+        last = chunk[n - 1];
     }
-    scan_end(&scan, &tally, last);
+    // Two octets for each line end, of which a pair is one, and one for every other octet.
+    scan.wire_length = scan.file_length + tally.marks - 2 * tally.pairs;
+    if (last != '\n' && last != '\r')
+        scan.wire_length += 2;
+    scan.has_8bit = tally.all & 0x80;
     *ret_scan = scan;
     return 0;
 }

@@ -31,8 +31,6 @@ struct smtp_body_scan {
     bool has_nul; // refused by the caller: RFC 5321 allows none
 };
 
-// Of a body in memory.
-void smtp_body_measure(const char *text, size_t length, struct smtp_body_scan *ret_scan);
 // Reads fd from offset to its end. 0 or negative errno of pread(2); -EFBIG once more than max octets were
 // read.
 int smtp_body_scan(int fd, uint64_t offset, uint64_t max, struct smtp_body_scan *ret_scan);
@@ -53,8 +51,8 @@ void smtp_body_start(struct smtp_body_cursor *cursor);
 int64_t smtp_body_read(
     const struct smtp_body *body, struct smtp_body_cursor *cursor, bool stuff, char *to, size_t size);
 
-// The same conversion in memory, for composing small messages: to has room for the measured wire_length.
-// Returns the octets written, which are as many; a final line end is added where it is missing.
+// The same conversion in memory, for composing small messages: appends at most what fits; to must have room
+// for 2 × length + 2 octets. Returns the octets written; a final line end is added where it is missing.
 size_t smtp_body_convert(const char *text, size_t length, char *to);
 
 #endif
