@@ -138,6 +138,17 @@ static size_t body_convert(struct smtp_body_cursor *cursor, const char *text, si
     return made;
 }
 
+// How many octets from text on go out as they are: up to where a line begins with a dot. Dots are looked for,
+// not lines: there are fewer, and none in base64.
+static size_t unstuffed_run(const char *text, size_t length)
+{
+    const char *dot = text;
+    while ((dot = memchr(dot + 1, '.', length - (size_t)(dot + 1 - text))))
+        if (dot[-1] == '\n')
+            return (size_t)(dot - text);
+    return length;
+}
+
 // The head is CRLF already: it is copied, and stuffed where asked for.
 static size_t body_head(
     const struct smtp_body *body, struct smtp_body_cursor *cursor, bool stuff, char *to, size_t size)
@@ -157,10 +168,9 @@ static size_t body_head(
         if (cursor->line_start && *text == '.')
             to[made++] = '.';
         size_t room = size - made;
-        const char *lf = memchr(text, '\n', left < room ? left : room);
-        size_t run = lf ? (size_t)(lf - text) + 1 : left < room ? left : room;
+        size_t run = unstuffed_run(text, left < room ? left : room);
         memcpy(to + made, text, run);
-        cursor->line_start = lf != NULL;
+        cursor->line_start = text[run - 1] == '\n';
         made += run;
         text += run;
         left -= run;
