@@ -96,7 +96,7 @@ bench-tools: $(BENCHES)
 # What `make bench` writes; a full run is kept in the repository as the record that docs/PERFORMANCE.md speaks of.
 BENCH       ?= quick
 BENCH_JSON  ?= $(if $(filter full,$(BENCH)),tests/bench/results/full.json,$(BUILD)/bench/quick.json)
-bench: $(BUILD)/outtray bench-tools ## measure for two minutes and print a table (BENCH=full: everything; BENCH_FLAGS=--help)
+bench: $(BUILD)/outtray bench-tools ## measure for two to three minutes and print a table (BENCH=full: everything; BENCH_FLAGS=--help)
 	/usr/bin/python3 tests/bench/suite.py --build $(BUILD) $(if $(filter full,$(BENCH)),--full) --json $(BENCH_JSON) $(BENCH_FLAGS)
 
 bench-plots: ## draw docs/performance/*.svg, and the tables of docs/PERFORMANCE.md, from the last full run

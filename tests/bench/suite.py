@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """All benchmarks in one run: a table with the targets met and missed, and the results as JSON.
 
-    make bench                  the short run, about two minutes
+    make bench                  the short run, two to three minutes
     make bench BENCH=full       everything, also the peers and a million messages
     /usr/bin/python3 tests/bench/suite.py --parts latency,distance --rounds 3
 
@@ -202,7 +202,7 @@ def peers(report, base):
     chosen = servers.ALL if report.options.full else servers.ALL[:1]
     for kind in chosen:
         try:
-            runs = [[servers.measure(kind, settings)] for _ in range(report.options.rounds)]
+            runs = [[servers.measure(kind, settings, count=None if report.options.full else 3000)] for _ in range(report.options.rounds)]
         except (Failed, Unavailable, subprocess.SubprocessError) as reason:
             results.append({"name": kind.name, "failed": str(reason)})
             print(f"  {kind.name}: could not be measured: {str(reason).splitlines()[0] if str(reason) else type(reason).__name__}")
@@ -212,7 +212,7 @@ def peers(report, base):
         print(f"      {kind.settings}")
         if kind is servers.Postfix:
             report.target("peers: of Postfix", ours / of(runs, "messages_per_s")["median"], 20)
-            for trip in (40, 200) if report.options.full else (40,):
+            for trip in (40, 200) if report.options.full else ():
                 far_from_postfix(report, dataclasses.replace(settings, one_way_ms=trip // 2, connections=4, messages=2000), trip)
 
 
@@ -237,7 +237,7 @@ def backlog_sizes(report, base):
     for count in sizes:
         for tenants in (1, 1000) if count in (50000, 1000000) and report.options.full else (1,):
             settings = dataclasses.replace(base, messages=count, tenants=tenants, remount=True)
-            rounds = report.options.rounds if count <= 10000 else AROUND if count == 50000 else 1
+            rounds = report.options.rounds if count <= 10000 else AROUND if count == 50000 and report.options.full else 1
             runs = [one_run(report, settings)[0] for _ in range(rounds)]
             rows.append({"messages": count, "tenants": tenants, "runs": runs})
             line(f"{count:,} in new/, {tenants} tenant(s)", [[run] for run in runs])
