@@ -95,8 +95,8 @@ def loop_file_system(directory, octets, inodes, place=None):
     try:
         yield mount, device
     finally:
-        run("umount", mount)
-        run("losetup", "-d", device)
+        run("umount", "--lazy", mount)  # after a signal what was measured may still be ending
+        run("losetup", "-d", device)  # at once, or when that has ended
         image.unlink()
 
 
