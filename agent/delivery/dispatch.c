@@ -236,6 +236,11 @@ bool dispatch_is_quiet(const struct dispatch *dispatch)
     return dispatch->claimed == 0;
 }
 
+bool dispatch_reads_until_quiet(const struct dispatch *dispatch)
+{
+    return dispatch->once && !dispatch_is_quiet(dispatch);
+}
+
 // `run --once`, of a tenant: what is to be waited for, and whether something is left.
 static bool tenant_is_done(struct dispatch *dispatch, struct tenant *tenant, bool *ret_left)
 {

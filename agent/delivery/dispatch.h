@@ -135,5 +135,8 @@ struct conclude_context dispatch_context(const struct dispatch *dispatch, const 
 bool dispatch_is_done(struct dispatch *dispatch);
 // Whether any message is claimed or being filed.
 bool dispatch_is_quiet(const struct dispatch *dispatch);
+// Whether a directory that could not be read now is read again once it is (`run --once`: messages that are
+// under way may hold the descriptors it needs).
+bool dispatch_reads_until_quiet(const struct dispatch *dispatch);
 
 #endif

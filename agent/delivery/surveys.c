@@ -45,7 +45,8 @@ static void survey_take_waiting(struct dispatch *dispatch, struct tenant *tenant
 static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct survey *survey)
 {
     if (survey->part != SURVEY_REST) {
-        tenant_count_read(&tenant->deferred_unread, survey->deferred_unread);
+        tenant_count_read(
+            &tenant->deferred_unread, survey->deferred_unread, dispatch_reads_until_quiet(dispatch));
         tenant->counts[OBSERVE_DEFERRED] = survey->counts[OBSERVE_DEFERRED];
         tenant->deferred_counted_at = clock_wall();
         if (survey->deferred_unread || tenant->claimed) // a move may be read here, and be told of later
@@ -106,7 +107,8 @@ static void survey_done(struct desk_job *job)
     }
     if (survey->part != SURVEY_DEFERRED)
         tenant->rest_cost = survey->cost - survey->deferred_cost;
-    bool rest = survey->part == SURVEY_DEFERRED && tenant->surveyed && !tenant->counted;
+    bool rest = survey->part == SURVEY_DEFERRED && tenant->surveyed && !tenant->counted &&
+                !tenant_reads_again(tenant->deferred_unread); // at once it would fail again
     if (tenant->survey_again || rest)
         dispatch_survey_rest(dispatch, tenant);
     survey_start(dispatch);

@@ -114,12 +114,13 @@ struct tenant {
 struct tenant *tenant_new(const char *name); // NULL where memory is short
 void tenant_free(struct tenant *tenant);     // takes NULL; nothing of it may be claimed
 
-// new_unread and deferred_unread: counts a reading; whether what could not be read so often is read again
-// with the next tick (then regular surveys are enough).
+// new_unread and deferred_unread: counts a reading, one `to_repeat` never as the last of its row; whether
+// what could not be read so often is read again with the next tick (then regular surveys are enough).
 #define TENANT_READS_MAX 3
-static inline void tenant_count_read(unsigned char *unread, bool failed)
+static inline void tenant_count_read(unsigned char *unread, bool failed, bool to_repeat)
 {
-    *unread = failed ? (unsigned char)(*unread + (*unread < TENANT_READS_MAX)) : 0;
+    unsigned char most = to_repeat ? TENANT_READS_MAX - 1 : TENANT_READS_MAX;
+    *unread = failed ? (unsigned char)(*unread + (*unread < most)) : 0;
 }
 static inline bool tenant_reads_again(unsigned char unread)
 {

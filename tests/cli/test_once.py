@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from smtpserver import Server
 from support.agent import binary, environment
 from support.box import MESSAGE, Box
+from support.wait import wait_until
 
 # Holds so many files of a directory open for writing, until its input ends.
 WRITERS = """
@@ -57,6 +59,36 @@ def test_a_directory_that_cannot_be_read(box, state, when, left):
     assert b"event=scan_failed" in done.stdout
     assert len(box.server.accepted) == 2 - left
     assert done.returncode == left, done.stdout.decode()
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_a_directory_that_cannot_be_read_while_messages_are_under_way(box):
+    """They may hold the descriptors it takes: however often it fails until they are gone, it is read after that."""
+    server = Server(["on RCPT: pause & default"])
+    server.start()
+    box.config.data["accounts"]["relay"]["port"] = server.port
+    box.ready()
+    box.spool.drop("acme", MESSAGE, name="fresh")
+    box.clock.advance(10)
+    deferred = box.spool.path("acme", "deferred", "x").parent
+    trace = box.spool.root.parent / "trace"
+    agent = subprocess.Popen(["strace", "-f", "-o", trace, "-P", deferred, "-e", "trace=getdents64",
+                              "-e", "inject=getdents64:error=EMFILE:when=1..5", binary(), "run", "--once", "--config", box.config.path],
+                             env=environment(box.clock, ASAN_OPTIONS="detect_leaks=0"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        wait_until(lambda: server.seen("RCPT"))
+        for count in range(2, 6):
+            box.clock.advance(2)
+            wait_until(lambda: trace.read_text().count("INJECTED") >= count, what=trace.read_text)
+    finally:
+        server.release()
+        try:
+            said = agent.communicate(timeout=30)[0].decode()
+        finally:
+            agent.kill()
+            server.stop()
+    assert agent.returncode == 0, said
+    assert len(server.accepted) == 1
 
 
 def test_more_unfinished_files_than_are_read_ahead(box):

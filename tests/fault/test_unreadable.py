@@ -80,9 +80,10 @@ def test_one_bad_file_in_new(house, clock, error):
 
 
 def test_it_is_sent_once_it_can_be_read(house, clock):
-    with failing(house, clock, last=1) as agent:
-        agent.wait_ready()
-        put(house, "bad", text())
+    agent = failing(house, clock, last=2)  # it is looked at for its priority, then read
+    agent.prepare()
+    put(house, "bad", text())
+    with agent:
         agent.wait_event("message_unreadable", name="bad")
         clock.advance(60)
         agent.spool.wait("acme", "bad", "sent")
