@@ -2,6 +2,7 @@
 #include "filing.h"
 #include "agent/base/clock.h"
 #include "agent/delivery/claim.h"
+#include "agent/delivery/unreadable.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -80,7 +81,8 @@ int filing_fix_text(struct status *status, const char *name)
     return status_set_text(&status->fix, text);
 }
 
-// The file's identity, for which it must be open; small messages were closed after composing.
+// The file's identity, for which it must be open; small messages were closed after composing. One that may not
+// be opened, or that the disk does not give, is known by inode and size alone.
 static int filing_identify(struct message *message)
 {
     if (message->status->born.tv_sec)
@@ -90,11 +92,11 @@ static int filing_identify(struct message *message)
         fd = openat(message->dirs->spool->dir[message->place], message->name,
             O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
-        return errno == EACCES ? 0 : -errno; // unreadable: known by inode and size alone
+        return errno == EACCES || unreadable_is(-errno) ? 0 : -errno;
     int error = status_identify(message->status, fd);
     if (fd != message->fd)
         close(fd);
-    return error;
+    return unreadable_is(error) ? 0 : error;
 }
 
 static int filing_write_status(

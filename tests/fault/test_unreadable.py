@@ -144,6 +144,25 @@ def test_once_does_not_wait_for_it(house, clock):
     assert agent.events("message_unreadable") and not agent.events("spool_broken")
 
 
+@pytest.mark.parametrize("reply, state", [("550 5.1.1 no", "failed"), ("451 4.7.1 later", "deferred")])
+def test_what_is_written_about_it_does_without_its_time_of_birth(house, clock, reply, state):
+    """The disk gives the content, and not what the status file tells of the inode."""
+    server = Server([f"on RCPT: {reply}"])
+    server.start()
+    try:
+        house.data["accounts"]["relay"]["port"] = server.port
+        with failing(house, clock, call="statx") as agent:
+            agent.wait_ready()
+            bad = put(house, "bad", text())
+            inode = bad.stat().st_ino
+            agent.spool.wait("acme", "bad", state)
+            written = (house.spool / "acme" / state / "bad.status").read_text()
+            assert f"inode: {inode}\n" in written and "born:" not in written
+            is_whole(agent)
+    finally:
+        server.stop()
+
+
 def test_what_fails_to_be_written_still_breaks_the_spool(house, clock):
     agent = failing(house, clock, call="fsync", file="/acme/sent")
     with agent:
