@@ -16,8 +16,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oauth"))
 import xoauth2  # noqa: E402
 from smtpserver import PASSWORD, Server  # noqa: E402
 from support.agent import Config, binary, environment, outtray  # noqa: E402
+from support.answers import error  # noqa: E402
 from support.net import free_port  # noqa: E402
-from support.provider import Provider, error  # noqa: E402
+from support.provider import Provider  # noqa: E402
 
 STAGES = ["files", "dns", "tcp", "tls", "ehlo", "credentials", "auth", "mail"]
 

@@ -18,8 +18,10 @@ import urllib.request
 import pytest
 
 from support.agent import Config, binary, environment, outtray
+from support.answers import Answer, error
+from support.jwt import jwt_claims
 from support.net import free_port
-from support.provider import MAIL_SCOPE, Answer, Provider, error, jwt_claims
+from support.provider import MAIL_SCOPE, Provider
 from support.wait import wait_until
 
 PENDING_S = 15 * 60

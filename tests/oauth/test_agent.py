@@ -5,7 +5,7 @@ import json
 import pytest
 
 from office import ACCOUNT, FIX, MAILBOX, Office
-from support.provider import error, aadsts
+from support.answers import aadsts, error
 from support.wait import wait_until
 
 import xoauth2

@@ -8,7 +8,8 @@ import urllib.parse
 import pytest
 
 from office import ACCOUNT, MAILBOX, Office
-from support.provider import FAULTS, Answer, aadsts, error
+from support.answers import Answer, aadsts, error
+from support.provider import FAULTS
 
 PASSWORD = "hunter2 with = and % and \"quotes\" 9c41f0"
 PART = 24  # a quarter of a secret is as bad as the whole

@@ -14,87 +14,26 @@ A secret that it ever issued or was told is in `provider.secrets`: nothing of it
 support.clock.Clock) it ages as the agent does; check_access() is what a mail server asks it about a token.
 """
 
-import base64
-import hashlib
 import html
 import http.server
 import json
 import pathlib
-import re
-import secrets
-import subprocess
-import tempfile
 import threading
 import time
 import urllib.parse
 
+from .answers import Answer
+from .endpoints import Endpoints, Grant
+
 MAIL_SCOPE = {"google": "https://mail.google.com/", "microsoft": "https://outlook.office.com/SMTP.Send"}
-JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
-ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 CODE_LIFE_S = 600
 HUGE = 100 << 20
 RETRY_AFTER_S = 120
-
-# Microsoft's numbers: the error and suberror they come with.
-AADSTS = {
-    50173: ("invalid_grant", ""), 700082: ("invalid_grant", ""), 70043: ("invalid_grant", "bad_token"),
-    50076: ("interaction_required", "basic_action"), 50078: ("interaction_required", "basic_action"),
-    50079: ("interaction_required", "basic_action"), 65001: ("invalid_grant", "consent_required"),
-    53003: ("interaction_required", "message_only"), 7000215: ("invalid_client", ""), 7000222: ("invalid_client", ""),
-    700016: ("unauthorized_client", ""), 90002: ("invalid_request", ""), 54005: ("invalid_grant", ""),
-    50196: ("invalid_grant", ""), 9001023: ("invalid_request", ""), 90006: ("temporarily_unavailable", ""),
-    50033: ("temporarily_unavailable", ""), 700027: ("invalid_client", ""),
-}
 
 # What fail() knows by name; those of the second line change an answer that is otherwise right.
 FAULTS = ("html_502", "html_200", "rate_429", "rate_429_html", "huge", "hang", "drop", "array",
           "expires_string", "expires_missing", "expires_zero", "no_refresh", "no_access", "no_id_token", "reduced_scope",
           "other_user", "odd_token", "truncated", "short")
-
-
-class Answer:
-    """status, body (a dict is JSON, a generator is sent as it comes) and headers; `wait` is a threading.Event that holds it
-    back. status 0: the connection ends without a word."""
-
-    def __init__(self, status=200, body=None, headers=None, wait=None):
-        self.status, self.headers, self.wait = status, dict(headers or {}), wait
-        if isinstance(body, (dict, list)):
-            self.headers.setdefault("Content-Type", "application/json")
-            body = json.dumps(body)
-        self.body = body.encode() if isinstance(body, str) else body or b""
-
-    def json(self):
-        return json.loads(self.body)
-
-
-def error(name, description=None, status=400, codes=None, **more):
-    """An error as token endpoints answer it; codes are Microsoft's AADSTS numbers."""
-    body = {"error": name, **more}
-    if codes:
-        body["error_codes"] = list(codes)
-    if description is not None:
-        body["error_description"] = description
-    return Answer(status, body)
-
-
-def aadsts(code):
-    """Microsoft's refusal with that number, in its full dress."""
-    name, suberror = AADSTS[code]
-    status = 401 if name == "invalid_client" else 503 if name == "temporarily_unavailable" else 400
-    more = {"timestamp": "2026-11-23 12:00:00Z", "trace_id": "0001", "correlation_id": "0002",
-            "error_uri": f"https://login.microsoftonline.com/error?code={code}"}
-    if suberror:
-        more["suberror"] = suberror
-    return error(name, f"AADSTS{code}: scripted refusal. Trace ID: 0001 Correlation ID: 0002 Timestamp: 2026-11-23 12:00:00Z",
-                 status, [code], **more)
-
-
-class Grant:
-    """What one consent gave: every token of it ends with it."""
-
-    def __init__(self, user, granted):
-        self.user, self.granted, self.alive = user, granted, True
 
 
 class Request:
@@ -106,17 +45,7 @@ class Request:
         return f"<{self.endpoint} {sorted(self.form)}>"
 
 
-def b64url(data):
-    return base64.urlsafe_b64encode(data if isinstance(data, bytes) else json.dumps(data).encode()).decode().rstrip("=")
-
-
-def jwt_claims(token):
-    """The claims of a JWT, its signature not looked at."""
-    part = token.split(".")[1]
-    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-
-
-class Provider:
+class Provider(Endpoints):
     """`profile` decides on what providers differ in: whether a refresh replaces the refresh token, what `scope` says, how a
     pending device answers, how long access tokens are."""
 
@@ -423,171 +352,6 @@ class Provider:
     @staticmethod
     def _unknown(_):
         return Answer(404, "<html>nothing here</html>", {"Content-Type": "text/html"})
-
-    def _secret(self, kind, length):
-        text = f"{kind}.{secrets.token_urlsafe(length)}"[:length]
-        self.secrets.add(text)
-        return text
-
-    def _authorize(self, form):
-        if self.page:
-            return self._consent_page(form)
-        return Answer(302, "", {"Location": self.consent(f"{self.url}/authorize?{urllib.parse.urlencode(form)}")})
-
-    def _client_problem(self, form):
-        if form.get("client_id") != self.client_id:
-            return error("invalid_client", "no such client", 401)
-        if self.certificate and not self._client_assertion_is_right(form):
-            return error("invalid_client", "AADSTS700027: Client assertion failed signature validation.", 401, [700027])
-        if self.client_secret is not None and "client_assertion" not in form and form.get("client_secret") != self.client_secret:
-            return error("invalid_client", "AADSTS7000215: Invalid client secret provided.", 401, [7000215])
-        if self.client_secret is None and "client_secret" in form:
-            return error("invalid_client", "AADSTS700025: Client is public.", 401, [700025])
-        return None
-
-    def _token(self, form):
-        grant = form.get("grant_type")
-        if grant == JWT_BEARER:
-            claims = jwt_claims(form["assertion"])
-            if self.service_key and not self._service_assertion_is_right(form["assertion"]):
-                return error("invalid_grant", "Invalid JWT Signature.")
-            return self._issue(claims["sub"], claims["scope"], refresh=False, identity=False)
-        problem = self._client_problem(form)
-        if problem:
-            return problem
-        if grant == "authorization_code":
-            return self._token_by_code(form)
-        if grant == "refresh_token":
-            return self._token_by_refresh(form)
-        if grant == DEVICE_CODE:
-            return self._token_by_device(form)
-        if grant == "client_credentials":
-            answer = self._issue(self.user, form["scope"], refresh=False, identity=False)
-            body = answer.json()
-            del body["scope"]  # Microsoft does not say
-            return Answer(200, body)
-        return error("unsupported_grant_type")
-
-    def _token_by_code(self, form):
-        asked = self.codes.pop(form.get("code"), None)
-        if asked is None or asked["until"] <= self.now():
-            return error("invalid_grant", "the code is unknown, expired or was used")
-        challenge = b64url(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
-        if challenge != asked["code_challenge"] or form.get("redirect_uri") != asked["redirect_uri"]:
-            return error("invalid_grant", "code_verifier or redirect_uri do not match")
-        return self._issue(asked["user"], asked["granted"])
-
-    def _token_by_refresh(self, form):
-        known = self.refresh.get(form.get("refresh_token"))
-        if known is None or not known["grant"].alive:
-            return error("invalid_grant", "Token has been expired or revoked.")
-        if known["ended"]:  # somebody has stolen one of the two
-            known["grant"].alive = False
-            return error("invalid_grant", "The refresh token was used already.")
-        known["used"] += 1
-        known["ended"] = self.rotation == "strict"
-        return self._issue(None, None, refresh=self.rotation != "none", grant=known["grant"])
-
-    def _token_by_device(self, form):
-        device = self.devices.get(form.get("device_code"))
-        if device is None or device["until"] <= self.now():
-            return error("expired_token")
-        if device["state"] == "pending":
-            return error("authorization_pending", status=428 if self.profile == "google" else 400)
-        del self.devices[form["device_code"]]
-        if device["state"] == "denied":
-            return error("authorization_declined" if self.profile == "microsoft" else "access_denied")
-        return self._issue(device["user"], device["scope"])
-
-    def _refresh_token(self, grant):
-        token = self._secret("refresh", 1200 if self.profile == "microsoft" else 100)
-        self.refresh[token] = {"grant": grant, "used": 0, "ended": False}
-        return token
-
-    def _issue(self, user, granted, refresh=True, identity=True, grant=None, expires_in=None):
-        grant = grant or Grant(user, granted)
-        access = self._secret("access", self.access_size)
-        lifetime = self.expires_in if expires_in is None else expires_in
-        self.access[access] = {"grant": grant, "until": self.now() + lifetime, "revoked": False}
-        body = {"token_type": "Bearer", "access_token": access, "expires_in": lifetime, "scope": self._scope(grant.granted)}
-        if refresh:
-            body["refresh_token"] = self._refresh_token(grant)
-        if identity:
-            body["id_token"] = self.id_token(grant.user)
-        if self.profile == "microsoft":
-            body["ext_expires_in"] = lifetime
-        return Answer(200, body)
-
-    def _scope(self, granted):
-        if self.profile == "google":  # `email` comes back as a URL
-            return granted.replace(" email", " https://www.googleapis.com/auth/userinfo.email")
-        return " ".join(word for word in granted.split() if word != "offline_access")
-
-    def id_token(self, user, **claims):
-        """As the token endpoint sends it; nobody checks the signature of one that came over TLS."""
-        name = "email" if self.profile == "google" else "preferred_username"
-        return ".".join((b64url({"alg": "RS256", "typ": "JWT"}),
-                         b64url({"iss": self.url, "aud": self.client_id, "sub": "1", name: user, **claims}), b64url(b"signature")))
-
-    def _device(self, form):
-        code = self._secret("device", 60)
-        self.devices[code] = {"state": "pending", "scope": form.get("scope", ""), "user": None,
-                              "until": self.now() + self.device_expires_in}
-        return Answer(200, {"device_code": code, "user_code": "ABCD-EFGH", "verification_uri": f"{self.url}/link",
-                            "expires_in": self.device_expires_in, "interval": self.device_interval})
-
-    def _revoke(self, form):
-        token = form.get("token")
-        known = self.refresh.pop(token, None) or self.access.pop(token, None)
-        if known is None:
-            return error("invalid_token", "Token expired or revoked")
-        known["grant"].alive = False
-        self.revoked.append(token)
-        return Answer(200, {})
-
-    # Assertions
-
-    def _client_assertion_is_right(self, form):
-        """Microsoft's: PS256, with the certificate's thumbprint."""
-        assertion = form.get("client_assertion", "")
-        if form.get("client_assertion_type") != ASSERTION or not signature_is_right(assertion, self.certificate, "PS256"):
-            return False
-        claims, now = jwt_claims(assertion), self.now() + self.skew
-        return jwt_header(assertion).get("x5t#S256") == thumbprint(self.certificate) and bool(claims.get("jti")) and \
-            claims["iss"] == claims["sub"] == self.client_id and claims["aud"] == f"{self.url}/token" and \
-            claims["nbf"] <= now + 1 and now < claims["exp"] <= now + 601
-
-    def _service_assertion_is_right(self, assertion):
-        """Google's: RS256 by the key of the service account, no longer than an hour."""
-        claims, now = jwt_claims(assertion), self.now() + self.skew
-        return signature_is_right(assertion, self.service_key, "RS256") and claims["aud"] == f"{self.url}/token" and \
-            claims["iat"] - 60 <= now < claims["exp"] <= claims["iat"] + 3600
-
-
-def jwt_header(token):
-    part = token.split(".")[0]
-    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-
-
-def thumbprint(certificate):
-    text = re.search(r"BEGIN CERTIFICATE-----(.*?)-----END", pathlib.Path(certificate).read_text(), re.S)[1]
-    return b64url(hashlib.sha256(base64.b64decode("".join(text.split()))).digest())
-
-
-def signature_is_right(jwt, pem, algorithm):
-    """Whether openssl(1) finds the signature of a JWT right by the key or certificate of a PEM file."""
-    parts = jwt.split(".")
-    if len(parts) != 3 or jwt_header(jwt).get("alg") != algorithm:
-        return False
-    kind = ["x509", "-pubkey", "-noout"] if "CERTIFICATE" in pathlib.Path(pem).read_text() else ["pkey", "-pubout"]
-    pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"] if algorithm == "PS256" else []
-    with tempfile.TemporaryDirectory() as work:
-        signature, public = pathlib.Path(work, "signature"), pathlib.Path(work, "public.pem")
-        signature.write_bytes(base64.urlsafe_b64decode(parts[2] + "=" * (-len(parts[2]) % 4)))
-        public.write_bytes(subprocess.run(["openssl", *kind, "-in", str(pem)], check=True, capture_output=True).stdout)
-        done = subprocess.run(["openssl", "dgst", "-sha256", *pss, "-verify", str(public), "-signature", str(signature)],
-                              input=f"{parts[0]}.{parts[1]}".encode(), capture_output=True)
-    return done.returncode == 0
 
 
 def _huge():
