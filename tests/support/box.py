@@ -1,9 +1,12 @@
 """What the tests of the verbs share: a configuration with one tenant, and what it takes to fill and look at its spool."""
 
+from smtpserver import Rule
 from support.agent import outtray
 from support.spool import Spool
 
 MESSAGE = b"From: Jane <jane@inside.example>\nTo: a@example.net\nSubject: hello\n\nOne line.\n"
+LATER = "on RCPT later@example.net: 451 4.3.0 try later"
+BAD = "on RCPT bad@example.net: 550 5.1.1 no such user"
 
 
 class Box:
@@ -34,3 +37,15 @@ class Box:
         done = self.run("run", "--once")
         assert done.returncode == code, done.stdout + done.stderr
         return self.server.accepted
+
+
+def to(*people):
+    return MESSAGE.replace(b"a@example.net", ", ".join(f"{one}@example.net" for one in people).encode())
+
+
+def say(box, *rules):
+    box.server.rules[:] = [Rule(rule) for rule in rules]
+
+
+def where(box, name, tenant="acme"):
+    return box.spool.where(tenant, name)
