@@ -18,6 +18,7 @@ import xoauth2
 
 ACCOUNT = "office"
 MAILBOX = "pbx@contoso.example"
+PROFILES = ("google", "microsoft")
 STATUS_SECONDS = 2  # between two writes of status.json
 FIX = f"outtray oauth login {ACCOUNT}"
 
