@@ -64,11 +64,12 @@ asan: ## the program and its unit tests with ASan, UBSan and the settable clock,
 
 units: $(UNITS)
 
-# The program with calls that can be made to fail: tests/fault/shim.c in place of libc's.
-$(BUILD)/fault/outtray: $(BUILD)/agent/main.o $(BUILD)/tests/fault/shim.o $(LIBRARY)
+# The program with calls that can be made to fail: tests/fault/shim.c in place of libc's, and its plan.
+FAULT_SHIM := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/fault/*.c))
+$(BUILD)/fault/outtray: $(BUILD)/agent/main.o $(FAULT_SHIM) $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LDLIBS) -ldl
-$(BUILD)/tests/fault/shim.o: override SANITIZE :=
+$(FAULT_SHIM): override SANITIZE :=
 
 fault-program: $(BUILD)/fault/outtray
 
@@ -184,4 +185,4 @@ deb-test: ## build them, then install, upgrade, purge and reinstall them in a cl
 clean: ## remove what was built
 	rm -rf build build-asan build-clang build-fuzz build-crash
 
--include $(OBJECTS:.o=.d) $(BUILD)/agent/main.d $(wildcard $(BUILD)/tests/unit/*.d $(BUILD)/tests/fuzz/*.d)
+-include $(OBJECTS:.o=.d) $(BUILD)/agent/main.d $(wildcard $(BUILD)/tests/unit/*.d $(BUILD)/tests/fuzz/*.d $(BUILD)/tests/fault/*.d)
