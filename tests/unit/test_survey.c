@@ -1,6 +1,4 @@
-// Surveys: counts, due times, retention, ignored entries, slices, and directories that were replaced.
-//
-// Retention goes by ctime, which no program can set: time is moved by the control file instead (clock.h).
+// Surveys: counts, due times, ignored entries, slices, and directories that were replaced.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,90 +6,7 @@
 
 #include <cmocka.h>
 
-#include "agent/delivery/scan.h"
-#include "delivery_support.h"
-
-#define DAY 86400
-
-static int set_up_with(void **state, const char *extra)
-{
-    struct world *world = calloc(1, sizeof *world);
-    char path[96];
-    world_make(world, extra);
-    (void)snprintf(path, sizeof path, "%s/clock", world->path);
-    world_write(path, "0");
-    assert_int_equal(setenv("OUTTRAY_TEST_CLOCK", path, 1), 0);
-    clock_poll();
-    *state = world;
-    return 0;
-}
-
-static int set_up(void **state)
-{
-    return set_up_with(state, "retention: {sent: 7d, failed: 30d, tmp: 36h}\n");
-}
-
-static int set_up_keep(void **state)
-{
-    return set_up_with(state, "retention: {sent: never, failed: never, tmp: never}\n");
-}
-
-static int tear_down(void **state)
-{
-    struct world *world = *state;
-    unsetenv("OUTTRAY_TEST_CLOCK");
-    world_end(world);
-    free(world);
-    return 0;
-}
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
-static void wall_is_ahead(const struct world *world, int64_t seconds)
-{
-#ifndef OUTTRAY_TEST_CLOCK
-    skip(); // time cannot be moved in this build
-#endif
-    char path[96], text[64];
-    (void)snprintf(path, sizeof path, "%s/clock", world->path);
-    (void)snprintf(text, sizeof text, "0 %lld", (long long)seconds); // the wall clock alone: timers stay
-    world_write(path, text);
-    clock_poll();
-}
-
-static unsigned run_in_slices(struct survey *survey)
-{
-    unsigned slices = 1;
-    while (!survey->job.slice(&survey->job))
-        assert_true(++slices < 100000);
-    return slices;
-}
-
-static struct survey *survey_of(struct world *world, bool retention, bool release)
-{
-    struct survey *survey = survey_new(NULL, world->acme, world->config, world->spool_fd, NULL);
-    assert_non_null(survey);
-    survey->retention = retention;
-    survey->release = release;
-    survey->release_before = clock_wall();
-    run_in_slices(survey);
-    assert_int_equal(survey->error, 0);
-    return survey;
-}
-
-static void put_status(struct world *world, enum spool_state state, const char *name, int64_t next_attempt)
-{
-    struct status *status = status_new();
-    status->inode = inode_in(world->acme, state, name);
-    status->state = state == SPOOL_FAILED ? STATUS_FAILED : STATUS_DEFERRED;
-    status->next_attempt = clock_timespec(next_attempt);
-    assert_int_equal(status_write(dir_of(world->acme, state), name, status), 0);
-    status_free(status);
-}
-
-static bool is_there(const struct world *world, enum spool_state state, const char *name)
-{
-    return inode_in(world->acme, state, name) != 0;
-}
+#include "survey_support.h"
 
 static void it_counts_what_is_there(void **state)
 {
@@ -289,112 +204,6 @@ static void it_works_in_slices(void **state)
     survey_free(survey);
 }
 
-static void retention_removes_by_ctime(void **state)
-{
-    struct world *world = *state;
-    static const struct {
-        enum spool_state state;
-        int64_t keep; // seconds
-    } rows[] = {{SPOOL_TMP, 36 * 3600}, {SPOOL_SENT, 7 * DAY}, {SPOOL_FAILED, 30 * DAY}};
-    for (size_t i = 0; i < 3; i++) {
-        put_in(world->acme, rows[i].state, "m", PLAIN);
-        set_mtime(world->acme, rows[i].state, "m", CLOCK_SECOND); // an old mtime is not what counts
-    }
-    put_status(world, SPOOL_FAILED, "m", 0);
-    put_in(world->acme, SPOOL_NEW, "m", PLAIN);
-    put_in(world->acme, SPOOL_DEFERRED, "d", PLAIN);
-    put_in(world->acme, SPOOL_HOLD, "m", PLAIN);
-    put_in(world->acme, SPOOL_CUR, "m", PLAIN);
-    uint64_t gone = 0;
-    for (size_t i = 0; i < 3; i++) {
-        for (int after = 0; after < 2; after++) {
-            wall_is_ahead(world, rows[i].keep + (after ? 60 : -60));
-            struct survey *survey = survey_of(world, true, false);
-            gone += survey->removed;
-            assert_int_equal(gone, i + (unsigned)after);
-            assert_int_equal(is_there(world, rows[i].state, "m"), !after);
-            if (rows[i].state == SPOOL_FAILED)
-                assert_int_equal(survey->counts[OBSERVE_FAILED].count, !after);
-            survey_free(survey);
-        }
-    }
-    assert_false(is_there(world, SPOOL_FAILED, "m.status")); // goes with its message
-    wall_is_ahead(world, 1000 * (int64_t)DAY);
-    survey_free(survey_of(world, true, false));
-    assert_true(is_there(world, SPOOL_NEW, "m")); // what waits is never removed
-    assert_true(is_there(world, SPOOL_DEFERRED, "d"));
-    assert_true(is_there(world, SPOOL_HOLD, "m"));
-    assert_true(is_there(world, SPOOL_CUR, "m"));
-}
-
-static void without_retention_nothing_is_removed(void **state)
-{
-    struct world *world = *state;
-    put_in(world->acme, SPOOL_SENT, "m", PLAIN);
-    put_in(world->acme, SPOOL_FAILED, "m", PLAIN);
-    put_in(world->acme, SPOOL_TMP, "m", PLAIN);
-    wall_is_ahead(world, 1000 * (int64_t)DAY);
-    struct survey *survey = survey_of(world, false, false);
-    assert_int_equal(survey->removed, 0);
-    survey_free(survey);
-    assert_true(is_there(world, SPOOL_SENT, "m"));
-    assert_true(is_there(world, SPOOL_FAILED, "m"));
-    assert_true(is_there(world, SPOOL_TMP, "m"));
-}
-
-static void never_keeps_everything(void **state)
-{
-    struct world *world = *state;
-    put_in(world->acme, SPOOL_SENT, "m", PLAIN);
-    put_in(world->acme, SPOOL_FAILED, "m", PLAIN);
-    put_in(world->acme, SPOOL_TMP, "m", PLAIN);
-    put_in(world->acme, SPOOL_FAILED, "orphan.status", "x");
-    wall_is_ahead(world, 10000 * (int64_t)DAY);
-    struct survey *survey = survey_of(world, true, false);
-    assert_int_equal(survey->removed, 0);
-    survey_free(survey);
-    assert_true(is_there(world, SPOOL_FAILED, "orphan.status"));
-}
-
-static void retention_touches_no_directory_or_link(void **state)
-{
-    struct world *world = *state;
-    int dir = dir_of(world->acme, SPOOL_SENT);
-    assert_int_equal(mkdirat(dir, "directory", 0700), 0);
-    assert_int_equal(mkdirat(dir_of(world->acme, SPOOL_FAILED), "directory", 0700), 0);
-    put_in(world->acme, SPOOL_HOLD, "target", PLAIN);
-    assert_int_equal(symlinkat("../hold/target", dir, "link"), 0);
-    wall_is_ahead(world, 1000 * (int64_t)DAY);
-    survey_free(survey_of(world, true, false));
-    assert_true(is_there(world, SPOOL_SENT, "directory"));
-    assert_true(is_there(world, SPOOL_FAILED, "directory"));
-    assert_true(is_there(world, SPOOL_HOLD, "target"));
-}
-
-static void an_orphaned_status_waits_for_its_message_until_retention_ends(void **state)
-{
-    struct world *world = *state;
-    put_in(world->acme, SPOOL_DEFERRED, "claimed", PLAIN);
-    put_in(world->acme, SPOOL_DEFERRED, "away", PLAIN);
-    put_status(world, SPOOL_DEFERRED, "claimed", 0);
-    put_status(world, SPOOL_DEFERRED, "away", 0);
-    put_in(world->acme, SPOOL_FAILED, "away", PLAIN);
-    put_status(world, SPOOL_FAILED, "away", 0);
-    int hold = dir_of(world->acme, SPOOL_HOLD), deferred = dir_of(world->acme, SPOOL_DEFERRED);
-    assert_int_equal(renameat(deferred, "claimed", dir_of(world->acme, SPOOL_CUR), "claimed"), 0);
-    assert_int_equal(renameat(deferred, "away", hold, "away"), 0);
-    assert_int_equal(renameat(dir_of(world->acme, SPOOL_FAILED), "away", hold, "away2"), 0);
-    wall_is_ahead(world, 29 * DAY);
-    survey_free(survey_of(world, true, false));
-    assert_true(is_there(world, SPOOL_DEFERRED, "away.status"));
-    assert_true(is_there(world, SPOOL_FAILED, "away.status"));
-    wall_is_ahead(world, 31 * DAY);
-    survey_free(survey_of(world, true, false));
-    assert_true(is_there(world, SPOOL_DEFERRED, "away.status"));    // its message is held
-    assert_false(is_there(world, SPOOL_FAILED, "away.status"));     // its message got another name
-    assert_true(is_there(world, SPOOL_DEFERRED, "claimed.status")); // its message is in cur/
-}
-
 static void a_replaced_directory_is_noticed(void **state)
 {
     struct world *world = *state;
@@ -432,11 +241,6 @@ int main(void)
         TEST(a_release_of_more_than_there_is_room_for_says_so),
         TEST(entries_that_are_no_messages_are_named_and_counted),
         TEST(it_works_in_slices),
-        TEST(retention_removes_by_ctime),
-        TEST(without_retention_nothing_is_removed),
-        cmocka_unit_test_setup_teardown(never_keeps_everything, set_up_keep, tear_down),
-        TEST(retention_touches_no_directory_or_link),
-        TEST(an_orphaned_status_waits_for_its_message_until_retention_ends),
         TEST(a_replaced_directory_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
