@@ -23,7 +23,7 @@ struct office {
     struct desk *desk;
     struct loop_timer alarm;
     bool hung;
-    unsigned wanted; // world_run ends when so many came back
+    unsigned wanted; // wait_for ends when so many came back
     unsigned done;
     pthread_t wire;
     _Atomic unsigned n_history;
