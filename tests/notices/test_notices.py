@@ -7,7 +7,7 @@ import os
 
 import pytest
 from support.wait import wait_until
-from told import LATER, MESSAGE, REFUSE, left_behind, notices, once, report, status_of
+from told import LATER, MESSAGE, REFUSE, left_behind, notices, once, report, status_of, wait_counted
 
 
 def test_none_by_default(house):
@@ -246,12 +246,14 @@ def test_relayed_beside_a_digest_and_above_the_cap(house):
     for i in range(70):
         agent.spool.drop("acme", ASKED + MESSAGE, f"m{i}")
     agent.spool.wait_counts("acme", sent=70, seconds=60)
+    wait_counted(agent, sent=70)
     agent.clock.advance(16 * 60)
     wait_until(lambda: len(notices(agent)) == 60, 60, lambda: len(notices(agent)))
     wait_until(lambda: agent.spool.quiet("acme"), what="quiet")
     agent.clock.advance(3700)
     agent.spool.drop("acme", ASKED + MESSAGE)
     agent.spool.wait_counts("acme", sent=131)
+    wait_counted(agent, sent=131)
     agent.clock.advance(16 * 60)
     wait_until(lambda: len(notices(agent)) == 61, 30, lambda: len(notices(agent)))
     assert {report(parsed)[2][0]["Action"] for _, parsed in notices(agent)} == {"relayed"}
@@ -323,6 +325,7 @@ def test_digest(house):
     for i in range(12):
         agent.spool.drop("acme", MESSAGE.replace(b"b@", b"b%d@" % i), f"m{i}")
     agent.spool.wait_counts("acme", failed=12, seconds=30)
+    wait_counted(agent, failed=12)
     assert notices(agent) == []
     agent.clock.advance(16 * 60)
     wait_until(lambda: notices(agent), 20, "the summary")
@@ -334,6 +337,7 @@ def test_digest(house):
     agent.clock.advance(16 * 60)
     agent.spool.drop("acme", MESSAGE)
     agent.spool.wait_counts("acme", failed=13)
+    wait_counted(agent, failed=13)
     agent.clock.advance(16 * 60)
     wait_until(lambda: len(notices(agent)) == 2, 20, "the second summary")
     assert notices(agent)[1][1]["Subject"] == "Mail trouble: 1 failed, 0 delayed"

@@ -3,6 +3,8 @@
 import email
 import email.policy
 
+from support.wait import wait_until
+
 MESSAGE = b"From: Jane <jane@inside.example>\nTo: b@example.net\nSubject: hello\nMessage-ID: <one@inside.example>\n\nOne line.\n"
 REFUSE = "on RCPT b@: 550 5.1.1 nobody of that name"
 LATER = "on RCPT b@: 451 4.3.0 come back later"
@@ -12,6 +14,15 @@ def notices(agent):
     """What the server accepted with an X-Outtray-Notice in it, parsed; the field itself never goes out."""
     return [(accepted, email.message_from_bytes(accepted.data, policy=email.policy.SMTP))
             for accepted in agent.server.accepted if b"Auto-Submitted: auto-replied" in accepted.data]
+
+
+def wait_counted(agent, **totals):
+    """Waits until the agent knows of so many outcomes (and has noted whom to tell): the directories show them before that."""
+    def what():
+        agent.clock.advance(2)  # status.json is written
+        tenant = agent.status()["tenants"]["acme"]
+        return all(tenant[f"{outcome}_total"] == total for outcome, total in totals.items())
+    wait_until(what, 20, totals, interval=0.1)
 
 
 def once(agent, code=None):

@@ -19,13 +19,13 @@ class Watched:
         agent.config.set(metrics={"listen": f"127.0.0.1:{self.port}", **metrics})
 
     def get(self, path, method="GET", headers=(), body=None, host="127.0.0.1"):
-        """(code, headers, text) of one request; None where nobody listens."""
+        """(code, headers, text) of one request; None where nobody listens, or only just now any more."""
         connection = http.client.HTTPConnection(host, self.port, timeout=10)
         try:
             connection.request(method, path, body=body, headers=dict(headers))
             answer = connection.getresponse()
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode()
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):
             return None
         finally:
             connection.close()
