@@ -29,7 +29,7 @@ from rig import Failed, Settings, Unavailable
 HERE = pathlib.Path(__file__).resolve().parent
 CPU_MS = 0.06  # a message, as the target has it
 NEAR_WINDOW = 32  # where the server is near: a group of syncs is worth more messages than 8 on each connection
-AROUND = 3  # short runs before a long one that they are compared with, and as many behind it
+AROUND = 5  # short runs before a long one that they are compared with, and as many behind it
 PARTS = ("local", "large", "distance", "latency", "peers", "scale")
 
 
