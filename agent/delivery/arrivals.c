@@ -73,7 +73,7 @@ static void refill_done(struct desk_job *job)
     dispatch->refills.names -= refill->room;
     dispatch->refills.held -= refill->hold;
     if (refill->dirs == tenant->dirs) {
-        tenant_count_read(&tenant->new_unread, refill->error != 0, dispatch_reads_until_quiet(dispatch));
+        tenant_count_read(&tenant->new_unread, refill->error != 0);
         if (tenant->new_unread == 1)
             dispatch_scan_failed(dispatch, tenant, refill->error);
         tenant->refill_position = refill->position;

@@ -231,7 +231,7 @@ void dispatch_tick_tenant(struct dispatch *dispatch, struct tenant *tenant)
         tenant->backlog.more_new = true;
         dispatch_refill(dispatch, tenant);
         if (!tenant->refilling) // there is no room: as good as not read
-            tenant_count_read(&tenant->new_unread, true, dispatch_reads_until_quiet(dispatch));
+            tenant_count_read(&tenant->new_unread, true);
     }
     if (tenant->survey_running || tenant->survey_queued)
         return; // one that takes long is no reason for another one

@@ -236,9 +236,17 @@ bool dispatch_is_quiet(const struct dispatch *dispatch)
     return dispatch->claimed == 0;
 }
 
-bool dispatch_reads_until_quiet(const struct dispatch *dispatch)
+// What could not be read is read once more when all that was claimed meanwhile is filed: messages that were
+// under way may have held the descriptors it takes.
+static void read_once_more(const struct dispatch *dispatch, struct tenant *tenant)
 {
-    return dispatch->once && !dispatch_is_quiet(dispatch);
+    unsigned char *const counts[] = {&tenant->new_unread, &tenant->deferred_unread};
+    uint64_t at = tenant->read_at_claims;
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (*counts[i] == TENANT_READS_MAX && at != dispatch->n_claims) {
+            --*counts[i];
+            tenant->read_at_claims = dispatch->n_claims;
+        }
 }
 
 // `run --once`, of a tenant: what is to be waited for, and whether something is left.
@@ -252,6 +260,7 @@ static bool tenant_is_done(struct dispatch *dispatch, struct tenant *tenant, boo
     }
     if (tenant->refilling || !tenant->surveyed || tenant->look || tenant->release)
         return false;
+    read_once_more(dispatch, tenant);
     if (tenant_reads_again(tenant->new_unread) || tenant_reads_again(tenant->deferred_unread)) {
         desk_hurry(dispatch->intake); // for the surveys
         return false;

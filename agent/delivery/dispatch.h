@@ -51,6 +51,7 @@ struct dispatch {
     size_t locked_max;             // and those that are claimed; further ones are moved and closed
     struct settle settle;
     unsigned claimed;                      // messages claimed, of all tenants
+    uint64_t n_claims;                     // since the start
     struct tenant *surveys, *surveys_last; // whose survey waits for its turn, linked by next_survey
     unsigned n_surveys;                    // under way
     bool stopping;                         // no more claims
@@ -135,8 +136,5 @@ struct conclude_context dispatch_context(const struct dispatch *dispatch, const 
 bool dispatch_is_done(struct dispatch *dispatch);
 // Whether any message is claimed or being filed.
 bool dispatch_is_quiet(const struct dispatch *dispatch);
-// Whether a directory that could not be read now is read again once it is (`run --once`: messages that are
-// under way may hold the descriptors it needs).
-bool dispatch_reads_until_quiet(const struct dispatch *dispatch);
 
 #endif

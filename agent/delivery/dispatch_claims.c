@@ -218,6 +218,7 @@ bool dispatch_claim(struct dispatch *dispatch, struct tenant *tenant, struct bac
     tenant->pool->claiming++;
     tenant->claimed++;
     dispatch->claimed++;
+    dispatch->n_claims++;
     desk_post(dispatch->intake, &message->job);
     return true;
 }

@@ -205,10 +205,9 @@ static enum claim_result intake_fault(struct message *message, const struct outg
 
 // Whether this message is the first with its key: 1, 0 with words in `detail`, or negative errno. The record
 // must never outlive the message that it names: one that its producer did not sync is made durable before.
-static int intake_claim_key(struct message *message)
+static int intake_claim_key(struct message *message, const struct status *identity)
 {
     const struct spool_tenant *spool = message->dirs->spool;
-    struct status identity = {0};
     struct spool_key key = {0}, first;
     char digest[SPOOL_KEY_DIGEST];
     int64_t now = clock_wall();
@@ -217,14 +216,12 @@ static int intake_claim_key(struct message *message)
         return error < 0 ? error : -ENOENT;
     error = TEMP_FAILURE_RETRY(fsync(message->fd)) < 0 ? -errno : spool_sync(spool, SPOOL_CUR);
     if (!error)
-        error = status_identify(&identity, message->fd);
-    if (!error)
         error = key_digest(message->outgoing->key, digest);
     if (error)
         return error;
     key.at = (struct timespec){.tv_sec = now / CLOCK_SECOND};
-    key.inode = identity.inode;
-    key.born = identity.born;
+    key.inode = identity->inode;
+    key.born = identity->born;
     memcpy(key.name, message->claimed_name, sizeof key.name);
     int64_t since = now - message->config->dedupe_ms * CLOCK_MS;
     int r = spool_key_claim(spool, digest, &key, since / CLOCK_SECOND, &first);
@@ -254,12 +251,19 @@ static enum claim_result intake_compose(struct message *message)
     error = intake_allocate(message);
     if (!error && message->status)
         error = intake_adopt_status(message);
+    if (error)
+        return intake_put_back(message, error);
+    int first = 1;
     // One that was tried before comes back because somebody wants it sent.
-    int first = !error && message->outgoing->key && message->origin == SPOOL_NEW && !message->status
-                    ? intake_claim_key(message)
-                    : 1;
-    if (error || first < 0)
-        return intake_put_back(message, error ? error : first);
+    if (message->outgoing->key && message->origin == SPOOL_NEW && !message->status) {
+        struct status identity = {0};
+        error = status_identify(&identity, message->fd);
+        if (error)
+            return intake_unread(message, error);
+        first = intake_claim_key(message, &identity);
+    }
+    if (first < 0)
+        return intake_put_back(message, first);
     if (message->outgoing->body.fd < 0 && message->place == SPOOL_CUR)
         claim_unlock(message); // small messages are in memory whole
     if (first == 0)

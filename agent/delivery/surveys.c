@@ -45,8 +45,7 @@ static void survey_take_waiting(struct dispatch *dispatch, struct tenant *tenant
 static void survey_take(struct dispatch *dispatch, struct tenant *tenant, struct survey *survey)
 {
     if (survey->part != SURVEY_REST) {
-        tenant_count_read(
-            &tenant->deferred_unread, survey->deferred_unread, dispatch_reads_until_quiet(dispatch));
+        tenant_count_read(&tenant->deferred_unread, survey->deferred_unread);
         tenant->counts[OBSERVE_DEFERRED] = survey->counts[OBSERVE_DEFERRED];
         tenant->deferred_counted_at = clock_wall();
         if (survey->deferred_unread || tenant->claimed) // a move may be read here, and be told of later

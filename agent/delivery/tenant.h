@@ -85,6 +85,7 @@ struct tenant {
     bool refilling; // a refill of the backlog is under way
     // How often in a row new/ (by a refill) and deferred/ (by a survey) could not be read whole.
     unsigned char new_unread, deferred_unread;
+    uint64_t read_at_claims; // `run --once`: of all claims, how many there were when they were read once more
     // Something happened since the last survey of deferred/, of the rest: its counts are out of date.
     bool deferred_changed, changed;
     // ns: what the last survey of each spent.
@@ -114,13 +115,12 @@ struct tenant {
 struct tenant *tenant_new(const char *name); // NULL where memory is short
 void tenant_free(struct tenant *tenant);     // takes NULL; nothing of it may be claimed
 
-// new_unread and deferred_unread: counts a reading, one `to_repeat` never as the last of its row; whether
-// what could not be read so often is read again with the next tick (then regular surveys are enough).
+// new_unread and deferred_unread: counts a reading; whether what could not be read so often is read again
+// with the next tick (then regular surveys are enough).
 #define TENANT_READS_MAX 3
-static inline void tenant_count_read(unsigned char *unread, bool failed, bool to_repeat)
+static inline void tenant_count_read(unsigned char *unread, bool failed)
 {
-    unsigned char most = to_repeat ? TENANT_READS_MAX - 1 : TENANT_READS_MAX;
-    *unread = failed ? (unsigned char)(*unread + (*unread < most)) : 0;
+    *unread = failed ? (unsigned char)(*unread + (*unread < TENANT_READS_MAX)) : 0;
 }
 static inline bool tenant_reads_again(unsigned char unread)
 {

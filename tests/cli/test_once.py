@@ -48,7 +48,8 @@ def test_few_descriptors(box, files):
 @pytest.mark.parametrize("state, when, left", [("new", "1", 0), ("deferred", "1", 0), ("new", "1+", 1), ("deferred", "1+", 1)])
 def test_a_directory_that_cannot_be_read(box, state, when, left):
     """It is tried a few times more."""
-    box.spool.drop("acme", MESSAGE, name="fresh")
+    if state == "new":  # else its claim might be the first to read deferred/
+        box.spool.drop("acme", MESSAGE, name="fresh")
     box.spool.path("acme", "deferred", "due").write_bytes(MESSAGE)
     box.clock.advance(10)
     directory = box.spool.path("acme", state, "x").parent
@@ -57,7 +58,7 @@ def test_a_directory_that_cannot_be_read(box, state, when, left):
                           env=environment(box.clock, ASAN_OPTIONS="detect_leaks=0"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           timeout=120, check=False)
     assert b"event=scan_failed" in done.stdout
-    assert len(box.server.accepted) == 2 - left
+    assert len(box.server.accepted) == (2 if state == "new" else 1) - left
     assert done.returncode == left, done.stdout.decode()
 
 
@@ -73,11 +74,11 @@ def test_a_directory_that_cannot_be_read_while_messages_are_under_way(box):
     deferred = box.spool.path("acme", "deferred", "x").parent
     trace = box.spool.root.parent / "trace"
     agent = subprocess.Popen(["strace", "-f", "-o", trace, "-P", deferred, "-e", "trace=getdents64",
-                              "-e", "inject=getdents64:error=EMFILE:when=1..5", binary(), "run", "--once", "--config", box.config.path],
+                              "-e", "inject=getdents64:error=EMFILE:when=1..4", binary(), "run", "--once", "--config", box.config.path],
                              env=environment(box.clock, ASAN_OPTIONS="detect_leaks=0"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         wait_until(lambda: server.seen("RCPT"))
-        for count in range(2, 6):
+        for count in range(2, 5):
             box.clock.advance(2)
             wait_until(lambda: trace.read_text().count("INJECTED") >= count, what=trace.read_text)
     finally:

@@ -163,6 +163,18 @@ def test_what_is_written_about_it_does_without_its_time_of_birth(house, clock, r
         server.stop()
 
 
+def test_one_with_a_key_waits_for_what_its_record_tells_of_it(house, clock):
+    with failing(house, clock, call="statx", last=1) as agent:
+        agent.wait_ready()
+        put(house, "bad", b"X-Outtray-Key: once\n" + text())
+        agent.wait_event("message_unreadable", name="bad")
+        assert agent.spool.where("acme", "bad") == ["new"]
+        clock.advance(60)
+        agent.spool.wait("acme", "bad", "sent")
+        assert len(house.server.accepted) == 1
+        is_whole(agent)
+
+
 def test_what_fails_to_be_written_still_breaks_the_spool(house, clock):
     agent = failing(house, clock, call="fsync", file="/acme/sent")
     with agent:

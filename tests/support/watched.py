@@ -22,11 +22,13 @@ class Watched:
         """(code, headers, text) of one request; None where nobody listens, or only just now any more."""
         connection = http.client.HTTPConnection(host, self.port, timeout=10)
         try:
+            connection.connect()
+        except (ConnectionRefusedError, ConnectionResetError):
+            return None
+        try:
             connection.request(method, path, body=body, headers=dict(headers))
             answer = connection.getresponse()
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode()
-        except (ConnectionRefusedError, ConnectionResetError):
-            return None
         finally:
             connection.close()
 
