@@ -81,8 +81,8 @@ int filing_fix_text(struct status *status, const char *name)
     return status_set_text(&status->fix, text);
 }
 
-// The file's identity, for which it must be open; small messages were closed after composing. One that may not
-// be opened, or that the disk does not give, is known by inode and size alone.
+// The file's identity, for which it must be open; small messages were closed after composing. One that may
+// not be opened, or that the disk does not give, is known by inode and size alone.
 static int filing_identify(struct message *message)
 {
     if (message->status->born.tv_sec)
