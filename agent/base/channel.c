@@ -118,3 +118,11 @@ bool channel_is_closed(struct channel *channel)
     pthread_mutex_unlock(&channel->lock);
     return closed;
 }
+
+bool channel_is_over(struct channel *channel)
+{
+    pthread_mutex_lock(&channel->lock);
+    bool over = channel->closed && !channel->head;
+    pthread_mutex_unlock(&channel->lock);
+    return over;
+}

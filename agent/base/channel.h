@@ -40,5 +40,7 @@ void channel_wake(struct channel *channel);
 // Wakes the waiter for good: channel_wait gives what is left, then NULL.
 void channel_close(struct channel *channel);
 bool channel_is_closed(struct channel *channel);
+// Closed, and nothing is left: what was pushed between an empty take and the close is not lost.
+bool channel_is_over(struct channel *channel);
 
 #endif

@@ -142,10 +142,10 @@ static void *desk_thread(void *arg)
         struct channel_item *items = desk_wait(desk);
         desk_beat(desk);
         if (!items && !desk->slow.first && !desk->gentle.first) {
-            bool closed = channel_is_closed(&desk->in);
+            bool over = channel_is_over(&desk->in);
             if (desk->params.idle)
                 desk->params.idle(desk, desk->params.arg); // a last time before the end
-            if (closed)
+            if (over)
                 break;
             continue;
         }

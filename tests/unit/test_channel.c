@@ -100,6 +100,23 @@ static void closing_gives_what_is_left_then_nothing(void **state)
     channel_release(&channel);
 }
 
+static void what_came_before_the_close_is_still_to_be_taken(void **state)
+{
+    (void)state;
+    struct channel channel;
+    struct number number = {0};
+    assert_int_equal(channel_init(&channel, false), 0);
+    assert_null(channel_take(&channel)); // whoever takes finds nothing, and then asks
+    channel_push(&channel, &number.item);
+    assert_false(channel_is_over(&channel));
+    channel_close(&channel);
+    assert_true(channel_is_closed(&channel));
+    assert_false(channel_is_over(&channel));
+    assert_ptr_equal(channel_take(&channel), &number.item);
+    assert_true(channel_is_over(&channel));
+    channel_release(&channel);
+}
+
 static void waiting_ends_with_its_time(void **state)
 {
     (void)state;
@@ -229,6 +246,7 @@ int main(void)
         cmocka_unit_test(a_list_is_pushed_as_a_whole),
         cmocka_unit_test(the_eventfd_tells_of_what_was_pushed),
         cmocka_unit_test(closing_gives_what_is_left_then_nothing),
+        cmocka_unit_test(what_came_before_the_close_is_still_to_be_taken),
         cmocka_unit_test(waiting_ends_with_its_time),
         cmocka_unit_test(waking_ends_one_wait),
         cmocka_unit_test(many_threads_push_and_one_waits),

@@ -129,6 +129,26 @@ static void stopping_finishes_what_is_urgent_and_drops_what_is_slow(void **state
     office_close(&office); // desk_stop takes NULL
 }
 
+// The desk wakes for nothing, and finds the end and work that came before it, in whatever order.
+static void what_was_submitted_right_before_the_end_is_done(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2000; i++) {
+        struct office office;
+        office_open(&office, false, 1);
+        struct task task = urgent(&office, 1);
+        desk_hurry(office.desk);
+        for (int64_t end = monotonic() + i % 100 * 1000; monotonic() < end;)
+            ;
+        desk_submit(office.desk, &task.job);
+        struct desk *desk = office.desk;
+        office.desk = NULL;
+        desk_stop(desk);
+        assert_int_equal(task.returned, 1);
+        office_close(&office);
+    }
+}
+
 static bool has_idled(struct office *office)
 {
     return atomic_load(&office->idled) >= 3;
@@ -197,6 +217,7 @@ int main(void)
         cmocka_unit_test(posted_jobs_go_over_with_the_next_flush_in_their_order),
         cmocka_unit_test(a_done_job_may_be_submitted_again),
         cmocka_unit_test(stopping_finishes_what_is_urgent_and_drops_what_is_slow),
+        cmocka_unit_test(what_was_submitted_right_before_the_end_is_done),
         cmocka_unit_test(a_desk_without_work_idles),
         cmocka_unit_test(it_keeps_up_with_bursts_of_both_kinds),
     };
