@@ -1,5 +1,7 @@
 """What the tests of the verbs can ask for."""
 
+import contextlib
+
 import pytest
 
 from support.agent import Agent
@@ -41,30 +43,28 @@ def alive(box):
         yield agent.wait_ready()
 
 
-def make_desk(program, config, clock, **options):
-    provider = Provider(**options).start()
-    return Desk(config, clock, provider)
+@contextlib.contextmanager
+def desk_with(profile, config, clock):
+    provider = Provider(profile=profile).start()
+    desk = Desk(config, clock, provider)
+    yield desk
+    desk.close()
+    provider.stop()
 
 
 @pytest.fixture(params=["google", "microsoft"])
 def desk(request, program, config, clock):
-    desk = make_desk(program, config, clock, profile=request.param)
-    yield desk
-    desk.close()
-    desk.provider.stop()
+    with desk_with(request.param, config, clock) as desk:
+        yield desk
 
 
 @pytest.fixture
 def google(program, config, clock):
-    desk = make_desk(program, config, clock, profile="google")
-    yield desk
-    desk.close()
-    desk.provider.stop()
+    with desk_with("google", config, clock) as desk:
+        yield desk
 
 
 @pytest.fixture
 def microsoft(program, config, clock):
-    desk = make_desk(program, config, clock, profile="microsoft")
-    yield desk
-    desk.close()
-    desk.provider.stop()
+    with desk_with("microsoft", config, clock) as desk:
+        yield desk
